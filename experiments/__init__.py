@@ -1,0 +1,1 @@
+"""Accuracy, cost and leakage, measured: one module an experiment, one result file a run."""

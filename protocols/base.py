@@ -1,0 +1,239 @@
+"""The contract every protocol keeps, and the exceptions every protocol raises.
+
+A protocol plays all its roles in one process, but the roles share nothing: what one gives another is a
+message (`ledger.Message`), encoded to bytes and decoded again. `enroll`, `match` and `withdraw` check their
+input here, once, so that a protocol's own `_enroll`, `_match` and `_withdraw` see clean arrays only.
+
+The exception tree:
+
+    HushmatchError
+    ├── InputError (ValueError)       an argument is wrong; names the field and what was expected
+    │   └── UnknownCase               withdraw() of a case that is not, or no longer, enrolled
+    ├── ConfigurationError            create() was asked for something that cannot be
+    │   ├── UnknownProtocol           no protocol of that name
+    │   ├── ProtocolUnavailable       it exists, but a library it needs is missing; says which
+    │   └── UnsafeThreshold           the threshold would let random queries read the bank
+    ├── ProtocolError                 what another role sent is not acceptable; names the role
+    │   ├── MessageError              bytes that do not decode, or lengths and ranges that do not fit
+    │   ├── UndeclaredMessage         a message that the protocol's table does not list
+    │   ├── IntegrityError            a signature, commitment, proof or digest does not verify
+    │   ├── ReplayError               something single-use came twice, or out of order
+    │   └── StaleVersion              the wrong epoch or bank version
+    └── BudgetExceeded                a limit was reached; says how long to wait
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.ledger import HushmatchError, Ledger, MessageError, MessageKind, ProtocolError, UndeclaredMessage
+
+__all__ = [
+    "BudgetExceeded",
+    "Capabilities",
+    "ConfigurationError",
+    "HushmatchError",
+    "InputError",
+    "IntegrityError",
+    "Match",
+    "MessageError",
+    "Protocol",
+    "ProtocolError",
+    "ProtocolUnavailable",
+    "ReplayError",
+    "StaleVersion",
+    "UndeclaredMessage",
+    "UnknownCase",
+    "UnknownProtocol",
+    "UnsafeThreshold",
+]
+
+Hashes = NDArray[np.uint8]
+Progress = Callable[[str, int, int], None]
+
+
+class InputError(HushmatchError, ValueError):
+    """An argument is wrong; the message names the field, what it was and what was expected."""
+
+
+class UnknownCase(InputError):
+    """The case is not enrolled, or has been withdrawn."""
+
+
+class ConfigurationError(HushmatchError):
+    """The protocol cannot be set up as asked."""
+
+
+class UnknownProtocol(ConfigurationError):
+    """No protocol of that name is registered."""
+
+
+class ProtocolUnavailable(ConfigurationError):
+    """The protocol is registered, but something that it needs is missing."""
+
+
+class UnsafeThreshold(ConfigurationError):
+    """At this threshold random queries would match often enough to read the bank."""
+
+
+class IntegrityError(ProtocolError):
+    """A signature, commitment, proof or digest does not verify."""
+
+
+class ReplayError(ProtocolError):
+    """Something that may be used once was used again, or came out of order."""
+
+
+class StaleVersion(ProtocolError):
+    """A message belongs to another epoch or bank version."""
+
+
+class BudgetExceeded(HushmatchError):
+    """A budget is used up. `retry_after`: seconds until it admits more."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Match(NamedTuple):
+    """Upload number `query` (its row in the array given to `match`) matches an entry of `case`."""
+
+    query: int
+    case: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a protocol promises.
+
+    exact: it reports every pair that the plaintext matcher reports, and no other. If False, it never
+        reports a pair that plaintext does not, and its documentation states its recall.
+    reveals: one sentence: what somebody learns beyond the matches.
+    bits: hash lengths that it takes.
+    max_threshold: the largest threshold that `create` accepts at max(bits), research options aside.
+    why_not: None where it can run here, else what is missing and how to get it.
+    """
+
+    exact: bool
+    reveals: str
+    bits: tuple[int, ...]
+    max_threshold: int
+    why_not: str | None = None
+
+
+class Protocol(ABC):
+    """Private matching of perceptual hashes, all roles in this process.
+
+    Subclasses set `capabilities` and `messages` (every message that may cross) and implement `_enroll`,
+    `_match` and `_withdraw`. Not thread-safe: one caller at a time.
+    """
+
+    capabilities: ClassVar[Capabilities]
+    messages: ClassVar[tuple[MessageKind, ...]]
+
+    def __init__(
+        self, *, bits: int = 256, threshold: int = 31, record: bool = False, progress: Progress | None = None
+    ) -> None:
+        """bits: hash length. threshold: largest Hamming distance that matches. record: keep every message's
+        bytes in the ledger. progress: called with (what, done, total) during long work.
+
+        Raises ConfigurationError for a length or threshold that the protocol does not take.
+        """
+        if bits not in self.capabilities.bits:
+            raise ConfigurationError(f"bits is {bits}; this protocol takes one of {self.capabilities.bits}")
+        if isinstance(threshold, bool) or not isinstance(threshold, int) or not 0 <= threshold <= bits:
+            raise ConfigurationError(f"threshold is {threshold!r}; expected a whole number from 0 to {bits}")
+        self.bits = bits
+        self.threshold = threshold
+        self.ledger = Ledger(self.messages, record=record)
+        self._progress: Progress = progress or (lambda what, done, total: None)
+        self._cases: set[str] = set()
+
+    @classmethod
+    def why_not(cls) -> str | None:
+        """None where the protocol can run here, else what is missing and how to get it."""
+        return None
+
+    def enroll(self, cases: Sequence[str], hashes: Hashes) -> None:
+        """Add entries: `hashes` uint8 (N, bits/8), `cases` N names; a name may repeat and be added to later.
+
+        All or nothing. Raises InputError if the two do not fit each other or the protocol.
+        """
+        rows = self._check_hashes(hashes)
+        names = _check_cases(cases, len(rows))
+        if names:
+            with self.ledger.phase("enroll"):
+                self._enroll(names, rows)
+            self._cases.update(names)
+
+    def match(self, hashes: Hashes | Iterable[Hashes]) -> list[Match]:
+        """Pairs (query, case) at Hamming distance <= threshold, sorted, no doubles.
+
+        hashes: uint8 (Q, bits/8), or an iterable of such batches, numbered on from one to the next.
+        Raises InputError for anything else.
+        """
+        found: set[Match] = set()
+        start = 0
+        with self.ledger.phase("match"):
+            for batch in _batches(hashes):
+                rows = self._check_hashes(batch)
+                if len(rows):
+                    found.update(Match(start + query, case) for query, case in self._match(rows))
+                start += len(rows)
+        return sorted(found)
+
+    def withdraw(self, case: str) -> None:
+        """Every entry of `case` stops matching, at once. Raises UnknownCase."""
+        if not isinstance(case, str) or case not in self._cases:
+            raise UnknownCase("case is not enrolled, or has been withdrawn already")
+        with self.ledger.phase("withdraw"):
+            self._withdraw(case)
+        self._cases.remove(case)
+
+    @abstractmethod
+    def _enroll(self, cases: list[str], hashes: Hashes) -> None:
+        """Enrol checked input, at least one row."""
+
+    @abstractmethod
+    def _match(self, hashes: Hashes) -> Iterable[tuple[int, str]]:
+        """(row, case) of every match in one checked batch, in any order."""
+
+    @abstractmethod
+    def _withdraw(self, case: str) -> None:
+        """Withdraw a case that is enrolled."""
+
+    def _check_hashes(self, hashes: Hashes) -> Hashes:
+        if not isinstance(hashes, np.ndarray) or hashes.dtype != np.uint8 or hashes.ndim != 2:
+            what = f"{hashes.dtype} {hashes.shape}" if isinstance(hashes, np.ndarray) else type(hashes).__name__
+            raise InputError(f"hashes is {what}; expected a uint8 array of shape (rows, {self.bits // 8})")
+        if hashes.shape[1] != self.bits // 8:
+            raise InputError(f"hashes has {hashes.shape[1]} bytes a row; {self.bits}-bit hashes have {self.bits // 8}")
+        return np.ascontiguousarray(hashes)
+
+
+def _check_cases(cases: Sequence[str], rows: int) -> list[str]:
+    if isinstance(cases, (str, bytes)):
+        raise InputError("cases is one string; expected a sequence of them, one a row of hashes")
+    names = list(cases)
+    if len(names) != rows:
+        raise InputError(f"cases has {len(names)} names for {rows} rows of hashes; expected one a row")
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not 0 < len(name) <= 200:
+            raise InputError(f"cases[{index}] is not a string of 1 to 200 characters")
+    return names
+
+
+def _batches(hashes: Hashes | Iterable[Hashes]) -> Iterator[Hashes]:
+    if isinstance(hashes, np.ndarray):
+        yield hashes
+    elif isinstance(hashes, (str, bytes)) or not isinstance(hashes, Iterable):
+        raise InputError(f"hashes is {type(hashes).__name__}; expected a uint8 array or an iterable of them")
+    else:
+        yield from hashes

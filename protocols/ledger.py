@@ -1,0 +1,181 @@
+"""What crossed between roles, and what it cost: messages, bytes, CPU seconds.
+
+Costs and leakage are read from here, so nothing may cross between roles but through `Ledger.send`, which
+encodes a message, writes it down and decodes it again for the receiver.
+
+The two exceptions that decoding raises, and their parents, are defined here because `base` imports this
+module; `protocols.base` draws the whole tree and is where to import them from.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class HushmatchError(Exception):
+    """Root of every exception that a protocol raises on purpose."""
+
+
+class ProtocolError(HushmatchError):
+    """What another role sent is not acceptable."""
+
+
+class MessageError(ProtocolError):
+    """Bytes that do not decode, or whose lengths or ranges do not fit."""
+
+
+class UndeclaredMessage(ProtocolError):
+    """A message that the protocol's table does not list."""
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What crosses between roles: a typed msgpack map. Arrays travel as `bytes`; see `as_array`.
+
+    A subclass's `repr` shows no contents: what crosses is not for logs.
+    """
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+M = TypeVar("M", bound=Message)
+
+
+def encode(message: Message) -> bytes:
+    """The message as msgpack bytes."""
+    return msgspec.msgpack.encode(message)
+
+
+def decode(payload: bytes, kind: type[M]) -> M:
+    """The message of type `kind` that `payload` holds. Raises MessageError, which never quotes the bytes."""
+    try:
+        return msgspec.msgpack.decode(payload, type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, OverflowError):
+        raise MessageError(f"{kind.__name__}: the bytes do not decode to this message") from None
+
+
+def as_array(data: bytes, dtype: DTypeLike, shape: tuple[int, ...], field: str) -> NDArray:
+    """`data` as a read-only array. One entry of `shape` may be -1. Raises MessageError if the length does not fit."""
+    item = np.dtype(dtype).itemsize
+    known = item
+    for size in shape:
+        known *= size if size >= 0 else 1
+    fits = len(data) % known == 0 if -1 in shape and known else len(data) == known
+    if not fits:
+        raise MessageError(f"{field}: {len(data)} bytes do not fit shape {shape} of {np.dtype(dtype)}")
+    return np.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageKind:
+    """One row of a protocol's table of messages.
+
+    kind: the message's class. sender, receiver: role names without number ("member", not "member-1").
+    function_of: what it is computed from, in words: the threat model's tables print it.
+    """
+
+    kind: type[Message]
+    sender: str
+    receiver: str
+    function_of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message that crossed. size: bytes. payload: its bytes if the ledger records, else None."""
+
+    phase: str
+    sender: str
+    receiver: str
+    kind: str
+    size: int
+    payload: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Record({self.phase!r}, {self.sender!r} -> {self.receiver!r}, {self.kind!r}, {self.size} bytes)"
+
+
+def role_of(name: str) -> str:
+    """The role that a party plays: "member-2" is a "member"."""
+    return name.partition("-")[0]
+
+
+class Ledger:
+    """The record of every message and of each role's CPU time. Safe to use from several threads.
+
+    messages: list of `Record`, in order.
+    cpu_seconds: {(role, phase): seconds}, CPU time of the threads that ran `with ledger.cpu(role)`.
+    """
+
+    def __init__(self, table: Sequence[MessageKind], record: bool = False) -> None:
+        self.messages: list[Record] = []
+        self.cpu_seconds: dict[tuple[str, str], float] = defaultdict(float)
+        self.record = record
+        self._declared = {(row.kind, row.sender, row.receiver) for row in table}
+        self._phase = "setup"
+        self._lock = threading.Lock()
+        self._running = threading.local()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Messages and CPU time inside count for phase `name`."""
+        before, self._phase = self._phase, name
+        try:
+            yield
+        finally:
+            self._phase = before
+
+    @contextmanager
+    def cpu(self, role: str) -> Iterator[None]:
+        """This thread's CPU time inside counts for `role`; where two nest, for the inner one only."""
+        outer = getattr(self._running, "inner_seconds", 0.0)
+        self._running.inner_seconds = 0.0
+        start = time.thread_time()
+        try:
+            yield
+        finally:
+            spent = time.thread_time() - start
+            with self._lock:
+                self.cpu_seconds[role, self._phase] += spent - self._running.inner_seconds
+            self._running.inner_seconds = outer + spent
+
+    def send(self, sender: str, receiver: str, message: M) -> M:
+        """Pass `message` on: encode, write down, decode. Returns what the receiver gets.
+
+        Encoding counts as the sender's CPU time, decoding as the receiver's. Raises UndeclaredMessage,
+        MessageError.
+        """
+        kind = type(message)
+        if (kind, role_of(sender), role_of(receiver)) not in self._declared:
+            raise UndeclaredMessage(f"{kind.__name__} from {sender} to {receiver} is not in the protocol's table")
+        with self.cpu(sender):
+            payload = encode(message)
+        with self._lock:
+            kept = payload if self.record else None
+            self.messages.append(Record(self._phase, sender, receiver, kind.__name__, len(payload), kept))
+        with self.cpu(receiver):
+            return decode(payload, kind)
+
+    def bytes_by_kind(self, phase: str | None = None) -> dict[tuple[str, str, str], tuple[int, int]]:
+        """{(kind, sender role, receiver role): (messages, bytes)}, of one phase or of all."""
+        totals: dict[tuple[str, str, str], tuple[int, int]] = {}
+        for message in self.messages:
+            if phase in (None, message.phase):
+                key = message.kind, role_of(message.sender), role_of(message.receiver)
+                count, size = totals.get(key, (0, 0))
+                totals[key] = count + 1, size + message.size
+        return totals
+
+    def received_by(self, role: str) -> list[Record]:
+        """What a party ("member-1"), or every party of a role ("member"), received."""
+        return [message for message in self.messages if role in (message.receiver, role_of(message.receiver))]
