@@ -1,0 +1,46 @@
+# Every target sets up .venv by itself, and only when what it needs has changed. PYTHON chooses the interpreter.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-slow lint constraints clean
+
+help:
+	@echo "make demo         run the whole job on real photos: plaintext beside every encrypted protocol"
+	@echo "make test         the tests, without those marked slow"
+	@echo "make test-slow    the tests marked slow (minutes)"
+	@echo "make lint         ruff and mypy"
+	@echo "make constraints  write constraints.txt anew from pyproject.toml, newest versions"
+	@echo "make clean        remove $(VENV) and caches"
+
+demo: $(VENV)/.demo
+	$(BIN)/hushmatch demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The newest versions that fit pyproject.toml, for every platform and Python >= 3.11.
+constraints: $(VENV)/.lock
+	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --all-extras --strip-extras \
+		--no-header --no-annotate --quiet --output-file constraints.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit("Hushmatch needs Python 3.11 or later; set PYTHON to one" if sys.version_info < (3, 11) else 0)'
+	"$(PYTHON)" -m venv $(VENV)
+
+# A stamp an extra: .venv/.dev says that the extra `dev` is installed as pyproject.toml and constraints.txt ask.
+$(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV): .[$*]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@
