@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-EXPERIMENTS: tuple[str, ...] = ()
+EXPERIMENTS = ("accuracy",)
 
 
 class ExperimentError(Exception):

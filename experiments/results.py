@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -31,7 +31,7 @@ PACKAGES = (
 )  # fmt: skip
 
 Scalar = str | int | float | bool | None
-Row = dict[str, Scalar]
+Row = dict[str, Any]  # of a table: column -> Scalar
 
 
 class ResultError(ExperimentError):
@@ -69,14 +69,22 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     versions: dict[str, str]
     machine: Machine
     headline: dict[str, Scalar]
-    tables: dict[str, list[Row]]
+    tables: dict[str, list[dict[str, Scalar]]]
+
+    def rows(self, table: str, **equal: Scalar) -> list[Row]:
+        """The rows of a table whose columns have the given values."""
+        return [row for row in self.tables[table] if all(row[key] == value for key, value in equal.items())]
+
+    def values(self, table: str, column: str) -> list[Any]:
+        """The different values of a column, in the order in which they come."""
+        return list(dict.fromkeys(row[column] for row in self.tables[table]))
 
 
 @dataclass
 class Findings:
     """What an experiment's `run` returns: the parts of a `Result` that it measures."""
 
-    headline: dict[str, Scalar] = field(default_factory=dict)
+    headline: Row = field(default_factory=dict)
     tables: dict[str, list[Row]] = field(default_factory=dict)
 
 

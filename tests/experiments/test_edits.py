@@ -31,7 +31,7 @@ def test_randomness_depends_on_seed_and_photo(image, name):
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("crop 10 %", (240, 160)), ("crop right 10 %", (270, 200)), ("resize 50 %", (150, 100)),
+    [("crop 10 % a side", (240, 160)), ("crop 10 % one side", (270, 200)), ("resize 50 %", (150, 100)),
      ("rotate 90°", (200, 300)), ("thumbnail 128", (128, 85)), ("border 5 %", (330, 230)), ("caption bar", (300, 200))],
 )  # fmt: skip
 def test_sizes_are_what_the_names_say(image, name, size):
