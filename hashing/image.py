@@ -34,20 +34,12 @@ Source = str | os.PathLike[str] | bytes | Image.Image
 
 MIN_SIDE = 8  # pixels; imagehash's wavelet hash needs as many
 MAX_FILE_BYTES = 256 << 20
-MAX_DECODED_BYTES = 640 << 20
+MAX_DECODED_BYTES = 720 << 20
 
-# Bytes a pixel that reading and hashing take at the most, decoder included (a progressive JPEG keeps its coefficients,
-# WebP and AVIF several copies of the canvas). Only these formats are read.
-_BYTES_PER_PIXEL = {
-    "JPEG": 10,
-    "PNG": 8,
-    "GIF": 8,
-    "BMP": 8,
-    "PPM": 8,
-    "TIFF": 16,
-    "WEBP": 20,
-    "AVIF": 20,
-}
+# Bytes a pixel that reading and hashing take at the most, measured, decoder included: a progressive JPEG keeps its
+# coefficients, WebP and AVIF several copies of the canvas. Only these formats are read.
+_BYTES_PER_PIXEL = {"JPEG": 10, "PNG": 12, "GIF": 9, "BMP": 9, "PPM": 9, "TIFF": 16, "WEBP": 20, "AVIF": 22}
+_BYTES_PER_OTHER_PIXEL = 12  # Pillow images from elsewhere, and multi-picture JPEG
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -102,7 +94,7 @@ def dihedral_fingerprints(source: Source, algorithm: str = "pdq") -> dict[str, F
 
 
 def open_image(source: Source) -> Image.Image:
-    """The image, upright, in mode RGB, fully decoded. A Pillow image that is given is left as it is.
+    """The image, upright, in mode RGB, fully decoded. A Pillow image that is so already is returned itself.
 
     Raises UnreadableImage, ImageTooLarge, ImageTooSmall.
     """
@@ -138,19 +130,18 @@ def _open(file: BinaryIO) -> Image.Image:
     try:
         image = Image.open(file, formats=list(_BYTES_PER_PIXEL))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(f"{error} Reduce the image first.") from None
+        raise ImageTooLarge(f"the header claims too many pixels; reduce the image first ({error})") from None
     except UnidentifiedImageError:
         raise UnreadableImage(f"not an image of a kind that is read: {', '.join(_BYTES_PER_PIXEL)}") from None
     except Exception as error:  # Pillow's readers raise whatever a malformed file leads them to
         raise UnreadableImage(f"the image's header is broken ({type(error).__name__}: {error})") from error
-    with image:
-        return _decode(image)
+    return _decode(image)
 
 
 def _decode(image: Image.Image) -> Image.Image:
     """Checks the size that the header claims, then decodes: nothing is allocated for what is refused."""
     width, height = image.size
-    limit = MAX_DECODED_BYTES // _BYTES_PER_PIXEL.get(image.format or "", 10)
+    limit = MAX_DECODED_BYTES // _BYTES_PER_PIXEL.get(image.format or "", _BYTES_PER_OTHER_PIXEL)
     if width * height > limit:
         raise ImageTooLarge(
             f"the image is {width} x {height} pixels; at most {limit:,} are read of {image.format or 'an image'}"
@@ -174,7 +165,7 @@ def _decode(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     """RGB, 8 bits a channel, converted in strips to keep the peak of memory down."""
     if image.mode == "RGB" and not image.has_transparency_data:
-        return image.copy()
+        return image
     out = Image.new("RGB", image.size)
     to_rgb = _strip_converter(image)
     for top, strip in _strips(image):
