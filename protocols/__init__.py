@@ -17,6 +17,7 @@ __all__ = ["Capabilities", "Match", "Protocol", "available", "create"]
 ENTRY_POINT_GROUP = "hushmatch.protocols"
 _BUILT_IN = {
     "plaintext": "protocols.plaintext:Plaintext",
+    "bfv": "protocols.bfv:BFV",
 }
 
 
