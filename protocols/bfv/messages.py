@@ -91,8 +91,8 @@ class Notice(Message, frozen=True):
 
 
 TABLE = (
-    MessageKind(EncryptionKey, "keyholder", "client", "the secret key and randomness; public"),
-    MessageKind(EncryptionKey, "keyholder", "platform", "the secret key and randomness; public"),
+    MessageKind(EncryptionKey, "keyholder", "client", "the key holder's public key"),
+    MessageKind(EncryptionKey, "keyholder", "platform", "the key holder's public key"),
     MessageKind(Reservation, "client", "exchange", "how many entries the person enrols"),
     MessageKind(Places, "exchange", "client", "how many slots were given out so far"),
     MessageKind(Deposit, "client", "exchange", "case numbers; entries under the key holder's public key"),

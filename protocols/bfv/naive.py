@@ -42,8 +42,8 @@ class SealedDistance(Message, frozen=True):
 
 
 TABLE = (
-    MessageKind(PublicContext, "keyholder", "client", "the secret key and randomness; public"),
-    MessageKind(PublicContext, "keyholder", "platform", "the secret key and randomness; public"),
+    MessageKind(PublicContext, "keyholder", "client", "the key holder's public key"),
+    MessageKind(PublicContext, "keyholder", "platform", "the key holder's public key"),
     MessageKind(SealedEntry, "client", "platform", "an entry under the key holder's public key"),
     MessageKind(SealedDistance, "platform", "keyholder", "the pair's distance: it can decrypt this"),
 )

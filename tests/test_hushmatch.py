@@ -1,0 +1,82 @@
+"""The command line: what it prints, and its exit codes."""
+
+import json
+
+import pytest
+import skimage
+from typer.testing import CliRunner
+
+import hushmatch
+from experiments import demo
+from hashing import hash_image
+from protocols import available
+from protocols.bfv.keyholder import KeyHolder
+
+PHOTO = f"{skimage.__path__[0]}/data/chelsea.png"
+
+
+def call(*arguments):
+    return CliRunner(env={"COLUMNS": "140"}).invoke(hushmatch.app, arguments)
+
+
+@pytest.fixture
+def only_bfv(monkeypatch):
+    kept = {name: capabilities for name, capabilities in available().items() if name in ("plaintext", "bfv")}
+    monkeypatch.setattr(demo, "available", lambda: kept)
+
+
+def test_demo_says_what_happened_and_succeeds(only_bfv):
+    result = call("demo")
+    assert result.exit_code == 0, result.output
+    for text in ("bfv says", "case-1", "no match", "What each role saw", "After case-1 was withdrawn", "agrees"):
+        assert text in result.output
+
+
+def test_demo_fails_where_an_exact_protocol_disagrees(only_bfv, monkeypatch):
+    monkeypatch.setattr(KeyHolder, "decrypt", lambda self, distances: 0 * _decrypt(self, distances) + 40)
+    result = call("demo")
+    assert result.exit_code == 1
+    assert "bfv broke its promise" in result.output
+
+
+_decrypt = KeyHolder.decrypt
+
+
+def test_demo_without_photos_names_the_error(tmp_path):
+    result = call("demo", "--photos", str(tmp_path))
+    assert result.exit_code == 1
+    assert "DatasetError" in result.stderr
+
+
+@pytest.mark.parametrize("algorithm", ["pdq", "phash"])
+def test_hash_prints_hex_quality_and_name(algorithm):
+    result = call("hash", PHOTO, PHOTO, "--algorithm", algorithm)
+    fingerprint = hash_image(PHOTO, algorithm)
+    assert result.exit_code == 0
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        [fingerprint.hex, str(fingerprint.quality), PHOTO]
+    ] * 2
+
+
+def test_hash_as_json():
+    fingerprint = hash_image(PHOTO)
+    assert json.loads(call("hash", "--json", PHOTO).stdout) == [
+        {"photo": PHOTO, "algorithm": "pdq", "hash": fingerprint.hex, "quality": fingerprint.quality}
+    ]
+
+
+def test_hash_goes_on_after_a_bad_file_and_fails_in_the_end(tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    result = call("hash", str(bad), str(tmp_path / "absent.png"), PHOTO, "--json")
+    assert result.exit_code == 1
+    assert [row["photo"] for row in json.loads(result.stdout)] == [PHOTO]
+    assert "bad.png" in result.stderr
+    assert "absent.png" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_an_unknown_algorithm_is_refused_with_the_list():
+    result = call("hash", PHOTO, "--algorithm", "md5")
+    assert result.exit_code == 2
+    assert "pdq" in result.output
