@@ -69,7 +69,7 @@ def main(
     """Entry point; the help text stands in the decorator because it lists the experiments."""
     console = Console()
     try:
-        lab = Lab(open_dataset(photos), cache=cache, jobs=jobs, scheduler=scheduler)
+        lab = Lab(open_dataset(photos), cache=cache, jobs=jobs, scheduler=scheduler, results=out)
         for each in EXPERIMENTS if name == "all" else (name,):
             result = conduct(each, lab, quick, command_line(each, photos, quick))
             paths = write(result, out)

@@ -19,6 +19,8 @@ from rich.progress import track
 from experiments import ExperimentError
 from experiments.datasets import Dataset
 
+REPOSITORY_RESULTS = Path(__file__).parent / "results"
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -26,13 +28,15 @@ Answer = TypeVar("Answer")
 @dataclass(frozen=True)
 class Lab:
     """photos: what to hash. cache: where fingerprints are kept between runs, or None. jobs: processes (-1: one a
-    core). scheduler: a Dask scheduler's address instead. quiet: no progress display.
+    core). scheduler: a Dask scheduler's address instead. results: where an experiment that builds on another one finds
+    its file. quiet: no progress display.
     """
 
     photos: Dataset
     cache: Path | None = None
     jobs: int = -1
     scheduler: str | None = None
+    results: Path = REPOSITORY_RESULTS
     quiet: bool = False
 
     def map(self, function: Callable[[Item], Answer], items: Sequence[Item], what: str) -> list[Answer]:
@@ -59,7 +63,7 @@ class Lab:
         except ImportError as error:
             raise ExperimentError("a scheduler needs Dask: install the extra 'cluster'") from error
         try:
-            client = Client(self.scheduler, timeout=10)
+            client = Client(self.scheduler, timeout=5)
         except (OSError, ValueError) as error:
             raise ExperimentError(f"no Dask scheduler answers at {self.scheduler!r}: {error}") from None
         with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=30):

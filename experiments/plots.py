@@ -21,19 +21,22 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK, GREY = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8A8A8A",
 )  # fmt: skip
 
-# One look a protocol and a hash, in every figure: (colour, marker). The plaintext baseline is always black.
+# One look a protocol, a method and a hash, in every figure: (colour, marker). The plaintext baseline is always black.
 LOOKS = {
     "plaintext": (BLACK, "o"),
     "bfv": (ORANGE, "s"),
     "scan": (BLUE, "D"),
     "blind": (GREEN, "^"),
+    "TenSEAL, one pair": (RED, "X"),
+    "Paillier, one pair": (PINK, "v"),
+    "numpy, in the clear": (GREY, "h"),
     "pdq": (BLUE, "D"),
     "phash": (ORANGE, "s"),
     "dhash": (GREEN, "^"),
     "ahash": (PINK, "v"),
     "whash": (SKY, "P"),
 }
-_SPARE = ((RED, "X"), (PINK, "v"), (SKY, "P"), (YELLOW, "*"), (GREY, "h"))
+_SPARE = ((SKY, "P"), (YELLOW, "*"), (RED, "<"), (PINK, ">"))
 
 STYLE: Any = {
     "axes.axisbelow": True,

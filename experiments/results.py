@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments import ExperimentError
 
@@ -88,7 +89,7 @@ class Findings:
     tables: dict[str, list[Row]] = field(default_factory=dict)
 
 
-def quartiles(samples: Sequence[float], name: str) -> Row:
+def quartiles(samples: Sequence[float] | NDArray, name: str) -> Row:
     """`name` (the median), `name_q1` and `name_q3`: columns for one row of a table."""
     q1, median, q3 = np.percentile(samples, (25, 50, 75))
     return {name: float(median), f"{name}_q1": float(q1), f"{name}_q3": float(q3)}

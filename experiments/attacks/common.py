@@ -1,0 +1,71 @@
+"""What the attacks share: the configuration, the verdict that each of them gives, a role that remembers."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.results import Row
+from protocols import available
+
+
+@dataclass(frozen=True)
+class Config:
+    """crops: training pictures a photo for the fitted inversion. shown: photos in the side-by-side picture. slots and
+    uploads: the distance matrix of the geometry attack, in entries and queries. harvest: bank entries and uploads
+    of the measured band harvesting.
+    """
+
+    seed: int = 1
+    crops: int = 120
+    shown: int = 5
+    slots: int = 4000
+    uploads: int = 200
+    harvest: int = 20_000
+
+
+QUICK = Config(crops=20, shown=3, slots=3000, uploads=80, harvest=4_000)
+
+
+def verdict(attack: str, against: str, defence: str, measure: str, value: float, succeeds: bool, chance: float) -> Row:
+    """One row of the summary: what the attack reached, what guessing reaches, and whether that is a success."""
+    return {
+        "attack": attack,
+        "against": against,
+        "defence": defence,
+        "measure": measure,
+        "value": value,
+        "chance": chance,
+        "succeeds": succeeds,
+    }
+
+
+def runnable(bits: int = 256) -> list[str]:
+    """Protocols that can run here at this hash length, plaintext first."""
+    return [name for name, can in available().items() if can.why_not is None and bits in can.bits]
+
+
+def random_hashes(rng: np.random.Generator, rows: int, bits: int = 256) -> NDArray[np.uint8]:
+    """Uniform packed hashes, (rows, bits/8) uint8."""
+    return rng.integers(0, 256, (rows, bits // 8), dtype=np.uint8)
+
+
+def remember(role: Any, method: str) -> list[Any]:
+    """Make a role curious: a list that fills with what its method returns from now on. The role otherwise follows
+    the protocol; this is what "semi-honest" means.
+    """
+    seen: list[Any] = []
+    inner = getattr(role, method)
+
+    @functools.wraps(inner)
+    def curious(*arguments: Any, **options: Any) -> Any:
+        answer = inner(*arguments, **options)
+        seen.append(answer)
+        return answer
+
+    setattr(role, method, curious)
+    return seen

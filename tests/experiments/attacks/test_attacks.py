@@ -1,0 +1,102 @@
+"""Each attack succeeds where its defence is absent and fails where it is present, on real protocol runs."""
+
+import numpy as np
+import pytest
+
+from experiments import attacks, plots
+from experiments.__main__ import conduct
+from experiments.attacks import geometry, harvest, inversion, oracle
+from experiments.attacks.common import random_hashes
+from experiments.datasets import open_dataset
+from experiments.lab import Lab
+from protocols import available
+
+
+@pytest.fixture(scope="module")
+def result():
+    return conduct("attacks", Lab(open_dataset(None), jobs=1, quiet=True), True, "command")
+
+
+def verdicts(result, attack, against):
+    rows = [row for row in result.rows("verdicts", against=against) if str(row["attack"]).startswith(attack)]
+    return [row["succeeds"] for row in rows]
+
+
+def test_a_raw_hash_draws_its_photo_and_a_sealed_one_does_not(result):
+    assert verdicts(result, "1", "plaintext") == [True]
+    for name in available():
+        if name != "plaintext" and verdicts(result, "1", name):
+            assert verdicts(result, "1", name) == [False]
+    raw = result.rows("inversion", protocol="plaintext")
+    assert all(row["ssim_mean"] > row["ssim_of_another_photo"] + 0.05 for row in raw)
+
+
+def test_the_thumbnail_has_the_signs_that_the_hash_says():
+    bits = np.random.default_rng(1).integers(0, 2, 256, dtype=np.uint8)
+    picture = inversion.from_signs(bits)
+    coefficients = inversion.dctn(picture, norm="ortho")[1:17, 1:17]
+    assert np.array_equal((coefficients > 0).ravel()[::-1], bits == 1)
+
+
+def test_walks_find_a_fingerprint_within_the_known_number_of_queries(result):
+    assert all(row["bits_right"] == 1 for row in result.rows("oracle") if available()[row["protocol"]].exact)
+    assert all(row["queries"] <= 257 + oracle.STEPS for row in result.rows("oracle"))
+    if "bfv" in available() and available()["bfv"].why_not is None:
+        assert result.rows("oracle", protocol="bfv", sees="distances")[0]["queries"] == 257
+
+
+def test_the_threshold_walk_needs_a_match_to_start_from():
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 2, 256, dtype=np.uint8)
+    far = 1 - truth
+    found, _ = oracle.walk_threshold(lambda queries: np.zeros(len(queries), dtype=np.int64), far, rng)
+    assert np.mean(found == truth) < 0.7
+
+
+def test_distances_give_every_fingerprint_and_one_time_pads_none(result):
+    right = {(row["view"], row["known_entries"]): row["bits_right"] for row in result.rows("geometry")}
+    assert right["distances computed in the clear", 0] > 0.999
+    assert right["one-time pads", 0] < 0.6
+    assert abs(right["one-time pads", 24] - 0.5) < 0.02
+    if ("bfv", 0) in right:
+        assert right["bfv", 0] > 0.999
+        assert right["bfv", 24] > 0.999
+
+
+def test_known_entries_fix_order_and_signs():
+    rng = np.random.default_rng(3)
+    truth = rng.choice([-1.0, 1.0], (200, 64))
+    shuffled = truth[:, rng.permutation(64)] * rng.choice([-1.0, 1.0], 64)
+    assert geometry.best_symmetry(shuffled, truth) == 1
+    assert geometry.with_known(shuffled, truth, 40) == 1
+    assert geometry.with_known(shuffled, truth, 1) < 0.7
+
+
+def test_measured_band_hits_are_those_of_the_formula(result):
+    narrow = result.rows("harvest", band_bits=16)[0]
+    assert narrow["hits"] == pytest.approx(narrow["hits_expected"], rel=0.05)
+    assert result.rows("harvest", band_bits=64)[0]["hits"] == 0
+    assert verdicts(result, "6", "blind, k = 32") == [True]
+    assert verdicts(result, "6", "blind, k = 64") == [False]
+    assert harvest.expected_share(1e30, 10, 64) == 1
+
+
+def test_marked_ciphertexts_show_every_query_bit(result):
+    if "bfv" not in available() or available()["bfv"].why_not is not None:
+        pytest.skip("TenSEAL is missing")
+    honest, marked = verdicts(result, "7", "bfv")
+    assert marked
+    assert not honest
+
+
+def test_every_attack_has_a_figure_and_one_without_photos_to_show(result, tmp_path):
+    with plots.style():
+        assert set(attacks.figures(result)) == set(attacks.ATTACKS)
+        hidden = type(result)(**{f: getattr(result, f) for f in result.__struct_fields__} | {
+            "tables": result.tables | {"pictures": []}
+        })  # fmt: skip
+        assert inversion.figure(hidden).axes
+
+
+def test_uniform_hashes_are_seeded():
+    assert np.array_equal(random_hashes(np.random.default_rng(1), 3), random_hashes(np.random.default_rng(1), 3))
