@@ -1,0 +1,76 @@
+"""What everybody must agree on, and why the numbers are what they are (docs/blind.md has the measurements).
+
+k = 64 positions a band: with k = 32, T tokens a query and a bank of N entries, an unrelated query shares a token
+with N * T / 2^k entries by accident, and whoever shares a token with an entry may open it. At k = 64 a platform
+that asks 10^8 queries a day of a bank of 10^6 entries waits longer than a century for the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocols.base import ConfigurationError
+from protocols.blind.oprf import MAX_BATCH, Mode
+
+MEMBERS = 3
+QUORUM = 2  # members that must answer; one alone learns and can compute nothing
+SAFE_BAND_BITS = 64
+MAX_THRESHOLD = 40  # farther pairs agree on no band: recall 0.01 between 40 and 47, measured as in docs/blind.md
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Validated; raises ConfigurationError.
+
+    bits, threshold: of the hash and of the rule. k: positions a band. bands: size L of the public family of bands.
+    entry_tokens, query_tokens: tokens that are made of each fingerprint at enrolment, and evaluated a query; always
+    exactly so many, so that the count says nothing. proofs: VOPRF with checked members, else OPRF.
+    budget: OPRF evaluations a requester may have from the committee in `window` seconds.
+    allow_unsafe_k: take a k below 64. Research only: such a bank can be harvested.
+    """
+
+    bits: int = 256
+    threshold: int = 31
+    k: int = SAFE_BAND_BITS
+    bands: int = 1024
+    entry_tokens: int = 128
+    query_tokens: int = 128
+    proofs: bool = True
+    budget: int = 1 << 24
+    window: float = 86_400.0
+    allow_unsafe_k: bool = False
+
+    def __post_init__(self) -> None:
+        self._whole("threshold", 0, MAX_THRESHOLD)
+        self._whole("k", 8, self.bits)
+        self._whole("bands", 1, 1 << 16)
+        self._whole("entry_tokens", 1, self.bands)
+        self._whole("query_tokens", 1, self.bands)
+        self._whole("budget", 1, 1 << 40)  # a static Diffie-Hellman key should not answer more in its whole life
+        if self.k < SAFE_BAND_BITS and not self.allow_unsafe_k:
+            raise ConfigurationError(
+                f"k is {self.k}; below {SAFE_BAND_BITS} positions a band, unrelated queries open entries by accident. "
+                "allow_unsafe_k=True takes it, for research"
+            )
+        if not self.window > 0:
+            raise ConfigurationError(f"window is {self.window!r}; expected seconds above 0")
+
+    @property
+    def mode(self) -> Mode:
+        """The RFC's mode."""
+        return Mode.VOPRF if self.proofs else Mode.OPRF
+
+    @property
+    def domain(self) -> bytes:
+        """What the bands are drawn from and every OPRF input starts with: other parameters, other tokens."""
+        return f"hushmatch/blind/1/{self.bits}/{self.k}/{self.bands}/".encode()
+
+    @property
+    def rows_per_request(self) -> int:
+        """Fingerprints whose tokens go into one request: few, so that requests spread over threads."""
+        return max(1, min(MAX_BATCH - 1, 1024) // max(self.entry_tokens, self.query_tokens))
+
+    def _whole(self, name: str, low: int, high: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ConfigurationError(f"{name} is {value!r}; expected a whole number from {low} to {high}")

@@ -1,0 +1,59 @@
+"""Sealed entries: a token opens them, nothing else does, and nobody can change what they open to."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocols.base import IntegrityError
+from protocols.blind import entries
+
+
+@pytest.fixture
+def sealed(rng):
+    fingerprints = rng.integers(0, 256, (3, 32), dtype=np.uint8)
+    tokens = rng.integers(0, 256, (6, 64), dtype=np.uint8)
+    bands = np.array([[4, 9], [4, 2], [7, 8]])
+    return fingerprints, tokens, bands, entries.seal(fingerprints, tokens, bands, epoch=3)
+
+
+def test_each_token_opens_its_entry(sealed):
+    fingerprints, tokens, bands, (rows, ids, labels) = sealed
+    assert rows.shape == (3, entries.entry_size(256))
+    assert (ids == entries.row_ids(tokens)).all()
+    for at in range(6):
+        opened = entries.unseal(rows[at // 2], labels[at], tokens[at], int(bands.ravel()[at]), 3)
+        assert (opened == fingerprints[at // 2]).all()
+
+
+def test_another_token_band_epoch_entry_or_label_opens_nothing(sealed):
+    _, tokens, _, (rows, _, labels) = sealed
+    for wrong in (
+        (rows[0], labels[0], tokens[1], 4, 3),
+        (rows[0], labels[0], tokens[0], 9, 3),
+        (rows[0], labels[0], tokens[0], 4, 2),
+        (rows[1], labels[0], tokens[0], 4, 3),
+        (rows[0], labels[1], tokens[0], 4, 3),
+    ):
+        with pytest.raises(IntegrityError, match="does not open"):
+            entries.unseal(*wrong)
+
+
+@settings(max_examples=50)
+@given(st.integers(0, entries.entry_size(256) * 8 - 1))
+def test_changing_any_bit_of_an_entry_is_caught(bit):
+    token = np.arange(64, dtype=np.uint8)
+    rows, _, labels = entries.seal(np.zeros((1, 32), np.uint8), token[None], np.array([[1]]), 1)
+    bits = np.unpackbits(rows[0])
+    bits[bit] ^= 1
+    with pytest.raises(IntegrityError):
+        entries.unseal(np.packbits(bits), labels[0], token, 1, 1)
+
+
+def test_sealing_twice_has_nothing_in_common_but_row_ids(sealed):
+    fingerprints, tokens, bands, first = sealed
+    second = entries.seal(fingerprints, tokens, bands, epoch=3)
+    assert (first.ids == second.ids).all()
+    assert (first.labels != second.labels).any(axis=1).all()
+    assert (first.entries[:, :16] != second.entries[:, :16]).any(axis=1).all()
+    assert (first.entries[:, 16:48] != second.entries[:, 16:48]).any(axis=1).all()
