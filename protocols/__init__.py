@@ -18,6 +18,7 @@ ENTRY_POINT_GROUP = "hushmatch.protocols"
 _BUILT_IN = {
     "plaintext": "protocols.plaintext:Plaintext",
     "bfv": "protocols.bfv:BFV",
+    "scan": "protocols.scan:Scan",
     "blind": "protocols.blind:Blind",
 }
 

@@ -64,7 +64,7 @@ def decode(payload: bytes, kind: type[M]) -> M:
         raise MessageError(f"{kind.__name__}: the bytes do not decode to this message") from None
 
 
-def as_array(data: bytes, dtype: DTypeLike, shape: tuple[int, ...], field: str) -> NDArray:
+def as_array(data: bytes | memoryview, dtype: DTypeLike, shape: tuple[int, ...], field: str) -> NDArray:
     """`data` as a read-only array. One entry of `shape` may be -1. Raises MessageError if the length does not fit."""
     item = np.dtype(dtype).itemsize
     known = item
@@ -115,11 +115,13 @@ class Ledger:
 
     messages: list of `Record`, in order.
     cpu_seconds: {(role, phase): seconds}, CPU time of the threads that ran `with ledger.cpu(role)`.
+    stage_seconds: {(role, phase, stage): seconds}, the same by step.
     """
 
     def __init__(self, table: Sequence[MessageKind], record: bool = False) -> None:
         self.messages: list[Record] = []
         self.cpu_seconds: dict[tuple[str, str], float] = defaultdict(float)
+        self.stage_seconds: dict[tuple[str, str, str], float] = defaultdict(float)
         self.record = record
         self._declared = {(row.kind, row.sender, row.receiver) for row in table}
         self._phase = "setup"
@@ -136,8 +138,11 @@ class Ledger:
             self._phase = before
 
     @contextmanager
-    def cpu(self, role: str) -> Iterator[None]:
-        """This thread's CPU time inside counts for `role`; where two nest, for the inner one only."""
+    def cpu(self, role: str, stage: str = "other") -> Iterator[None]:
+        """This thread's CPU time inside counts for `role`; where two nest, for the inner one only.
+
+        `stage` names the step, for protocols that account for their steps.
+        """
         outer = getattr(self._running, "inner_seconds", 0.0)
         self._running.inner_seconds = 0.0
         start = time.thread_time()
@@ -147,6 +152,7 @@ class Ledger:
             spent = time.thread_time() - start
             with self._lock:
                 self.cpu_seconds[role, self._phase] += spent - self._running.inner_seconds
+                self.stage_seconds[role, self._phase, stage] += spent - self._running.inner_seconds
             self._running.inner_seconds = outer + spent
 
     def send(self, sender: str, receiver: str, message: M) -> M:
@@ -158,12 +164,12 @@ class Ledger:
         kind = type(message)
         if (kind, role_of(sender), role_of(receiver)) not in self._declared:
             raise UndeclaredMessage(f"{kind.__name__} from {sender} to {receiver} is not in the protocol's table")
-        with self.cpu(sender):
+        with self.cpu(sender, "encoding"):
             payload = encode(message)
         with self._lock:
             kept = payload if self.record else None
             self.messages.append(Record(self._phase, sender, receiver, kind.__name__, len(payload), kept))
-        with self.cpu(receiver):
+        with self.cpu(receiver, "encoding"):
             return decode(payload, kind)
 
     def bytes_by_kind(self, phase: str | None = None) -> dict[tuple[str, str, str], tuple[int, int]]:

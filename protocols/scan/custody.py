@@ -1,0 +1,333 @@
+"""A member's custody of entries: opening what clients sealed, checking that it is bits, planes, receipts, withdrawal.
+
+The well-formedness check of a batch, in the order in which its steps may be taken:
+
+    receive -> commitments -> tosses -> openings, bisecting, until every entry is settled -> receipts
+
+Whoever knows rho before the batch is fixed can make a bad entry pass, so tosses are committed to together with the digest of
+the batch and told only after all three have committed. Each opening is masked by fresh values that cancel among the three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
+from protocols.ledger import as_array
+from protocols.scan.encryption import PublicKey
+from protocols.scan.entries import CHECKS, SHARES, check_lengths, check_sums, held_by, open_entry, share_of
+from protocols.scan.keys import MEMBERS
+from protocols.scan.manifest import Pinned
+from protocols.scan.messages import (
+    BlockDigest,
+    CheckCommitment,
+    CheckOpening,
+    CheckToss,
+    EntryReceipt,
+    EntryShares,
+    EntryWithdrawal,
+    PlaneShares,
+    SignedBlockDigest,
+    SignedReceipt,
+    SlotMap,
+    SlotMapDigest,
+)
+from protocols.scan.packing import pack
+from protocols.scan.parameters import FIELDS, T_BITS, WIDTH, Parameters
+from protocols.scan.sampling import Stream, derive, fresh_seed
+from protocols.scan.sealing import DIGEST_BYTES, Identity, digest, same
+from protocols.scan.slots import BlockSlots, check_bijection, read_map
+
+_COMMITMENTS = 3 * DIGEST_BYTES
+
+
+@dataclass
+class _Batch:
+    """A batch of entries under check."""
+
+    entries: list[bytes]
+    held: list[bytes]  # commitments, then the two shares; empty where nothing opened
+    bad: set[int]
+    toss: bytes
+    commitments: dict[int, CheckCommitment] = field(default_factory=dict)
+    tosses: dict[int, bytes] = field(default_factory=dict)
+    sums: NDArray[np.uint64] | None = None
+    open: list[tuple[int, int]] = field(default_factory=list)
+    openings: dict[int, NDArray[np.uint64]] = field(default_factory=dict)
+
+
+class Custody:
+    """What member `member` keeps of entries and blocks. Secrets: the shares."""
+
+    def __init__(self, member: int, identity: Identity, pinned: Pinned, parameters: Parameters) -> None:
+        self.blocks: dict[int, BlockSlots] = {}
+        self.block_digests: dict[int, bytes] = {}
+        self.version = 0
+        self._member = member
+        self._identity = identity
+        self._pinned = pinned
+        self._parameters = parameters
+        self._epoch = pinned.manifest.epoch
+        self._pair_keys: dict[int, bytes] = {}
+        self._batches: dict[bytes, _Batch] = {}
+        self._shares: dict[bytes, bytes] = {}
+        self._seen: set[bytes] = set()
+        self._pending_map: tuple[int, dict[int, BlockSlots], bytes] | None = None
+        self._map_digests: dict[int, bytes] = {}
+        self._accepted_maps: dict[int, bytes] = {}
+        self._signed: dict[tuple[int, int], bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Custody of member-{self._member}>"
+
+    def use_keys(self, public_key: PublicKey, pair_keys: dict[int, bytes]) -> None:
+        """What the ceremony gave."""
+        self._public_key, self._pair_keys = public_key, pair_keys
+
+    # Well-formedness ---------------------------------------------------------------------------------------------
+
+    def receive(self, message: EntryShares) -> CheckCommitment:
+        """Open a batch; what does not open or fit its commitments counts as bad. The first step of its check.
+
+        Raises ReplayError for an entry id or batch that was seen before, MessageError.
+        """
+        if message.batch in self._batches or not len(message.entries) == len(message.commitments) == len(
+            message.sealed
+        ):
+            raise ReplayError("entry shares: the batch was seen before, or its lists differ in length")
+        fresh = set(message.entries)
+        if len(fresh) != len(message.entries) or not fresh.isdisjoint(self._seen):
+            raise ReplayError("entry shares: an entry id comes twice, or was enrolled before")
+        batch = _Batch(message.entries, [], set(), fresh_seed())
+        rows = zip(message.entries, message.commitments, message.sealed, strict=True)
+        for index, (entry, commitments, sealed) in enumerate(rows):
+            check_lengths(entry, commitments)
+            try:
+                shares = open_entry(
+                    self._identity, sealed, entry, commitments, self._parameters, self._epoch, self._member
+                )
+            except (IntegrityError, MessageError):
+                batch.bad.add(index)
+                shares = b""
+            batch.held.append(commitments + shares)
+        self._batches[message.batch] = batch
+        self._seen |= fresh
+        commitment = CheckCommitment(
+            message.batch,
+            digest("entries", *message.entries, *message.commitments),
+            digest("toss", message.batch, bytes([self._member]), batch.toss),
+            sorted(batch.bad),
+        )
+        batch.commitments[self._member] = commitment
+        return commitment
+
+    def receive_commitment(self, sender: int, message: CheckCommitment) -> None:
+        """Raises IntegrityError if the sender was given other entries, ReplayError, MessageError."""
+        batch = self._batch(message.batch)
+        if sender in batch.commitments:
+            raise ReplayError(f"check: member-{sender} has committed already")
+        if not same(message.entries_digest, batch.commitments[self._member].entries_digest):
+            raise IntegrityError(f"check: member-{sender} was given other entries or commitments")
+        if any(not 0 <= index < len(batch.entries) for index in message.bad):
+            raise MessageError(f"check: member-{sender} names an entry that is not in the batch")
+        batch.commitments[sender] = message
+        batch.bad |= set(message.bad)
+
+    def toss(self, batch_id: bytes) -> CheckToss:
+        """Tell the seed, once all have committed. Raises ReplayError before."""
+        batch = self._batch(batch_id)
+        if len(batch.commitments) < len(MEMBERS):
+            raise ReplayError("check: seeds are told after all have committed")
+        batch.tosses[self._member] = batch.toss
+        return CheckToss(batch_id, batch.toss)
+
+    def receive_toss(self, sender: int, message: CheckToss) -> None:
+        """Raises IntegrityError if it is not what was committed to."""
+        batch = self._batch(message.batch)
+        committed = batch.commitments.get(sender)
+        expected = digest("toss", message.batch, bytes([sender]), message.seed)
+        if committed is None or not same(committed.toss, expected):
+            raise IntegrityError(f"check: member-{sender} tells another seed than it committed to")
+        batch.tosses[sender] = message.seed
+
+    def opening(self, batch_id: bytes) -> CheckOpening:
+        """Masked sums of the subsets that are not settled; of the whole batch at first. Raises ReplayError."""
+        batch = self._batch(batch_id)
+        if len(batch.tosses) < len(MEMBERS):
+            raise ReplayError("check: sums are opened after all seeds are told")
+        if batch.sums is None:
+            good = [i for i in range(len(batch.entries)) if i not in batch.bad]
+            batch.sums = np.zeros((len(batch.entries), CHECKS), dtype=np.uint64)
+            seed = derive(b"".join(batch.tosses[member] for member in MEMBERS), "check", batch_id)
+            if good:
+                held = [batch.held[i][_COMMITMENTS:] for i in good]
+                batch.sums[good] = check_sums(self._member, held, self._parameters.bits, seed)
+            batch.open = [(0, len(batch.entries))]
+        sums = np.array([batch.sums[first:last].sum(axis=0) for first, last in batch.open], dtype=np.uint64)
+        for row, (first, last) in enumerate(batch.open):
+            sums[row] += self._cancelling(batch_id, batch, first, last)
+        batch.openings = {self._member: sums}
+        return CheckOpening(batch_id, batch.open, sums.tobytes())
+
+    def _cancelling(self, batch_id: bytes, batch: _Batch, first: int, last: int) -> NDArray[np.uint64]:
+        """Masks that add up to 0 over the members, fresh for every batch and subset."""
+        total = np.zeros(CHECKS, dtype=np.uint64)
+        context = batch_id + batch.commitments[self._member].entries_digest + first.to_bytes(8) + last.to_bytes(8)
+        for other, key in self._pair_keys.items():
+            mask = Stream(derive(key, "check mask", self._epoch.to_bytes(8), context)).words(CHECKS)
+            total = total + mask if self._member < other else total - mask
+        return total
+
+    def receive_opening(self, sender: int, message: CheckOpening) -> None:
+        """Raises MessageError if it is not about the same subsets, ReplayError."""
+        batch = self._batch(message.batch)
+        if [tuple(bound) for bound in message.bounds] != batch.open or sender in batch.openings:
+            raise ReplayError(f"check: member-{sender} opens sums that are not due")
+        batch.openings[sender] = as_array(message.sums, "<u8", (len(batch.open), CHECKS), "check sums")
+
+    def settle(self, batch_id: bytes) -> bool:
+        """Take in everybody's openings: halve what failed. Whether every entry is settled. Raises ReplayError."""
+        batch = self._batch(batch_id)
+        if len(batch.openings) < len(MEMBERS):
+            raise ReplayError("check: a member's opening is missing")
+        total = sum(batch.openings[member] for member in MEMBERS)
+        halves = []
+        for (first, last), row in zip(batch.open, total, strict=True):
+            if row.any() and last - first > 1:
+                middle = (first + last) // 2
+                halves += [(first, middle), (middle, last)]
+            elif row.any():
+                batch.bad.add(first)
+        batch.open, batch.openings = halves, {}
+        return not halves
+
+    def conclude(self, batch_id: bytes) -> list[SignedReceipt]:
+        """Keep the good entries, forget the rest. Receipts: of the accepted, and of the refused if any."""
+        batch = self._batch(batch_id)
+        if batch.open or batch.sums is None:
+            raise ReplayError("check: the batch is not settled")
+        del self._batches[batch_id]
+        accepted = [i for i in range(len(batch.entries)) if i not in batch.bad]
+        for i in accepted:
+            self._shares[batch.entries[i]] = batch.held[i]
+        receipts = [self._receipt("accepted", [(batch.entries[i], batch.held[i]) for i in accepted])]
+        if batch.bad:
+            receipts.append(self._receipt("refused", [(batch.entries[i], batch.held[i]) for i in sorted(batch.bad)]))
+        return receipts
+
+    def _batch(self, batch_id: bytes) -> _Batch:
+        if batch_id not in self._batches:
+            raise ReplayError("check: the batch is unknown, or concluded already")
+        return self._batches[batch_id]
+
+    def _receipt(self, status: str, rows: list[tuple[bytes, bytes]]) -> SignedReceipt:
+        entries = [entry for entry, _ in rows]
+        commitments = [held[:_COMMITMENTS] for _, held in rows]
+        name = self._identity.name
+        receipt = EntryReceipt(name, self._epoch, self.version, status, entries, commitments)
+        return self._identity.sign(receipt, SignedReceipt)
+
+    # Blocks ------------------------------------------------------------------------------------------------------
+
+    def receive_map(self, message: SlotMap) -> SlotMapDigest:
+        """Check the slot map of a new version. Raises StaleVersion, MessageError; keeps nothing of a bad one."""
+        if message.epoch != self._epoch or message.version <= self.version:
+            raise StaleVersion(
+                f"slot map: epoch {message.epoch}, version {message.version}; expected epoch {self._epoch}, version"
+                f" above {self.version}"
+            )
+        changed = read_map(message, self._parameters)
+        check_bijection(self.blocks | changed, set(self._shares))
+        away = message.away or 0
+        parts = (
+            np.array([message.version, away, *message.blocks, *message.lanes, *message.counts], dtype="<i8").tobytes(),
+            message.entries,
+            message.slots,
+        )
+        self._pending_map = message.version, changed, digest("slot map", *parts)
+        self._away = away
+        self._map_digests = {}
+        return SlotMapDigest(message.version, self._pending_map[2])
+
+    def receive_map_digest(self, sender: int, message: SlotMapDigest) -> None:
+        """Raises IntegrityError if the sender was given another slot map."""
+        if self._pending_map is None or message.version != self._pending_map[0]:
+            raise StaleVersion(f"slot map: member-{sender} speaks of version {message.version}, which is not due")
+        if not same(message.digest, self._pending_map[2]):
+            raise IntegrityError(f"slot map: member-{sender} was given another one")
+        self._map_digests[sender] = message.digest
+
+    def accept_map(self) -> list[tuple[int, int]]:
+        """Use the pending slot map. What this member shall encrypt: (block, share). Raises ReplayError.
+
+        Every member that is there must have compared digests first.
+        """
+        if self._pending_map is None or len(self._map_digests) < len(MEMBERS) - 1 - bool(self._away):
+            raise ReplayError("slot map: not compared with every member that is there")
+        version, changed, map_digest = self._pending_map
+        self.version, self._pending_map = version, None
+        self._accepted_maps[version] = map_digest
+        self.blocks |= changed
+        for block in changed:
+            self.block_digests.pop(block, None)
+        return [(block, share) for block in changed for share in SHARES if encryptor(share, self._away) == self._member]
+
+    def accepted_map(self, version: int) -> SlotMapDigest:
+        """The digest of a map that was accepted, for a member that was away. Raises StaleVersion."""
+        if version not in self._accepted_maps:
+            raise StaleVersion(f"slot map: version {version} was not accepted here")
+        return SlotMapDigest(version, self._accepted_maps[version])
+
+    def planes(self, block: int, share: int, step: int) -> Iterator[PlaneShares]:
+        """Encryptions of a share's planes of a block, `step` planes a message."""
+        slots = self.blocks[block]
+        p = self._parameters
+        rows = np.zeros((slots.lanes * p.n, p.bits), dtype=np.uint64)
+        for ids, slot in zip(slots.entries[slots.live], slots.slots[slots.live], strict=True):
+            held = self._shares[ids.tobytes()][_COMMITMENTS:]
+            values = share_of(self._member, share, held, p.bits)
+            rows[slot // FIELDS] += values << np.uint64(1 + WIDTH * (slot % FIELDS))  # mod 2^64, then mod t
+        messages = np.ascontiguousarray(rows.T).reshape(p.bits, slots.lanes, p.n) & np.uint64((1 << T_BITS) - 1)
+        stream = Stream()
+        for first in range(0, p.bits, step):
+            planes = [self._public_key.encrypt(message, stream) for message in messages[first : first + step]]
+            packed = np.stack([pack(plane) for plane in planes])
+            yield PlaneShares(slots.version, block, share, first, len(packed), packed.data)
+
+    def sign_block(self, message: BlockDigest) -> SignedBlockDigest:
+        """Sign a block's digest. Raises StaleVersion; ReplayError for a second digest of the same block and version."""
+        slots = self.blocks.get(message.block)
+        if (
+            slots is None
+            or (message.epoch, message.version) != (self._epoch, slots.version)
+            or message.lanes != slots.lanes
+        ):
+            raise StaleVersion(
+                f"block digest: block {message.block}, version {message.version} is not what members built"
+            )
+        before = self._signed.setdefault((message.block, message.version), message.digest)
+        if not same(before, message.digest):
+            raise ReplayError(
+                f"block digest: another one was signed for block {message.block}, version {message.version}"
+            )
+        self.block_digests[message.block] = message.digest
+        return self._identity.sign(message, SignedBlockDigest)
+
+    def withdraw(self, message: EntryWithdrawal) -> SignedReceipt:
+        """Stop matching entries and forget their shares, at once. Raises MessageError for unknown entries."""
+        unknown = [entry for entry in message.entries if entry not in self._shares]
+        if message.epoch != self._epoch or unknown:
+            raise MessageError(f"withdrawal: {len(unknown)} entries are unknown or withdrawn already, or another epoch")
+        rows = [(entry, self._shares.pop(entry)) for entry in message.entries]
+        for slots in self.blocks.values():
+            slots.withdraw(set(message.entries))
+        return self._receipt("withdrawn", rows)
+
+
+def encryptor(share: int, away: int) -> int:
+    """Who encrypts a share's planes: the member of that number, or its other holder if that one is away."""
+    return share if share != away else next(m for m in MEMBERS if m != share and share in held_by(m))

@@ -1,0 +1,74 @@
+"""The manifest: made by the exchange, signed by all three members, pinned by everybody."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from protocols.base import IntegrityError, MessageError
+from protocols.ledger import Message, decode
+from protocols.scan.keys import MEMBERS
+from protocols.scan.messages import Manifest, SignedManifest, SignedManifestPart
+from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
+from protocols.scan.sealing import Signed, Verifier, digest
+
+M = TypeVar("M", bound=Message)
+
+
+class Pinned:
+    """A manifest that was accepted: parameters, limits, and everybody's verified keys by name.
+
+    The first is trusted because the caller pins its digest, got from the committee and not from the exchange; the next
+    needs the signatures of two of the members of the one before.
+    """
+
+    def __init__(self, signed: SignedManifest, expected_digest: bytes, before: Pinned | None = None) -> None:
+        """Raises IntegrityError, MessageError."""
+        manifest = decode(signed.manifest, Manifest)
+        if manifest.protocol != PROTOCOL_VERSION:
+            raise MessageError(f"manifest: protocol is {manifest.protocol!r}; expected {PROTOCOL_VERSION!r}")
+        if before is None and digest("manifest", signed.manifest) != expected_digest:
+            raise IntegrityError("manifest: not the one that is pinned")
+        self.manifest = manifest
+        self.raw = signed.manifest
+        self.digest = digest("manifest", signed.manifest)
+        self.parties = {keys.name: Verifier(keys) for keys in manifest.parties}
+        for member in MEMBERS:
+            if f"member-{member}" not in self.parties:
+                raise MessageError(f"manifest: member-{member} is missing")
+        _check_signatures(signed, self.parties, needed=3)
+        if before is not None:
+            if manifest.epoch <= before.manifest.epoch:
+                raise IntegrityError(f"manifest: epoch {manifest.epoch} does not follow {before.manifest.epoch}")
+            _check_signatures(signed, before.parties, needed=2)
+
+    def parameters(self, allow_unsafe_threshold: bool = False) -> Parameters:
+        """The manifest's parameters, validated. Raises ConfigurationError."""
+        m = self.manifest
+        return Parameters(m.parameter_set, m.lanes, m.bits, m.threshold, allow_unsafe_threshold)
+
+    @property
+    def members(self) -> list[Verifier]:
+        """The members' keys, in order."""
+        return [self.parties[f"member-{member}"] for member in MEMBERS]
+
+    def verify_member(self, signed: Signed, kind: type[M]) -> tuple[int, M]:
+        """The member that signed, and the message of type `kind`. Raises IntegrityError if none did."""
+        for member, keys in zip(MEMBERS, self.members, strict=True):
+            try:
+                return member, keys.verify(signed, kind)
+            except IntegrityError:
+                continue
+        raise IntegrityError(f"{kind.__name__}: no member's signature verifies")
+
+
+def _check_signatures(signed: SignedManifest, parties: dict[str, Verifier], needed: int) -> None:
+    signers = set()
+    for signature in signed.signatures:
+        for member in MEMBERS:
+            try:
+                parties[f"member-{member}"].verify(SignedManifestPart(signed.manifest, signature), Manifest)
+            except IntegrityError:
+                continue
+            signers.add(member)
+    if len(signers) < needed:
+        raise IntegrityError(f"manifest: {len(signers)} of the members' signatures verify; {needed} are needed")

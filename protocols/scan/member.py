@@ -1,0 +1,58 @@
+"""A member of the committee: its identity, its part of the key, its custody of entries, its sessions."""
+
+from __future__ import annotations
+
+from protocols.base import IntegrityError
+from protocols.ledger import decode
+from protocols.scan.ceremony import Ceremony, read_committee_key
+from protocols.scan.custody import Custody
+from protocols.scan.encryption import PublicKey, common_polynomial
+from protocols.scan.manifest import Pinned
+from protocols.scan.messages import CommitteeKey, Manifest, SignedManifest, SignedManifestPart
+from protocols.scan.parameters import Parameters
+from protocols.scan.sealing import Identity, digest
+from protocols.scan.session import Sessions
+
+
+class Member:
+    """Member `number` (1, 2 or 3)."""
+
+    ceremony: Ceremony
+    custody: Custody
+    sessions: Sessions
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.name = f"member-{number}"
+        self.identity = Identity(self.name)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    def sign_manifest(self, manifest: Manifest) -> SignedManifestPart:
+        """This member's signature. Raises IntegrityError if the manifest does not name its keys."""
+        if self.identity.public not in manifest.parties:
+            raise IntegrityError(f"manifest: {self.name}'s keys are not in it")
+        signed = self.identity.sign(manifest, SignedManifestPart)
+        self._expected = digest("manifest", signed.body)
+        return signed
+
+    def pin(self, signed: SignedManifest, parameters: Parameters) -> None:
+        """Pin the manifest that this member signed; ready for the ceremony. Raises IntegrityError, MessageError."""
+        pinned = Pinned(signed, self._expected)
+        if (manifest := decode(signed.manifest, Manifest)).threshold != parameters.threshold:
+            raise IntegrityError(f"manifest: threshold {manifest.threshold} is not the one agreed on")
+        self._pinned, self._parameters = pinned, parameters
+        self.ceremony = Ceremony(self.number, self.identity, pinned, parameters)
+        self.custody = Custody(self.number, self.identity, pinned, parameters)
+        self.sessions = Sessions(self.number, self.identity, pinned, parameters, self.custody)
+
+    def finish_ceremony(self) -> CommitteeKey:
+        """Use the key that was made; the public key. Raises IntegrityError that names who is at fault."""
+        key_share, committee_key, pair_keys = self.ceremony.conclude()
+        a = common_polynomial(self._parameters, self._pinned.manifest.epoch, self._pinned.raw)
+        b = read_committee_key(committee_key, self._parameters)
+        self.custody.use_keys(PublicKey(a, b), pair_keys)
+        self.sessions.use_keys(key_share, pair_keys)
+        del self.ceremony
+        return committee_key

@@ -1,0 +1,389 @@
+"""Everything that crosses between roles in the encrypted scan, and the table that declares it.
+
+Arrays travel as bytes, decoded as views: residues packed 45 bits each (`packing`), bit-sliced words as uint64.
+A `Signed` subclass carries the exact bytes that were signed.
+"""
+
+from __future__ import annotations
+
+from protocols.ledger import Message, MessageKind
+from protocols.scan.sealing import PublicKeys, Signed
+
+
+class Manifest(Message, frozen=True):
+    """What everybody pins: keys, parameters, limits. Valid with the signatures of all three members."""
+
+    protocol: str
+    parameter_set: str
+    lanes: int
+    bits: int
+    threshold: int
+    epoch: int
+    parties: list[PublicKeys]
+    batch: int
+    match_cap: int | None
+    daily_results: int | None
+    daily_match_share: float | None
+
+
+class SignedManifest(Message, frozen=True):
+    """The encoded manifest with the members' signatures, in member order."""
+
+    manifest: bytes
+    signatures: list[bytes]
+
+
+class SignedManifestPart(Signed, frozen=True):
+    """The manifest, signed by one member."""
+
+
+class KeyCommitment(Message, frozen=True):
+    """Hash over ceremony, member, parameter set and all lanes of a member's part of the public key."""
+
+    commitment: bytes
+
+
+class KeyContribution(Message, frozen=True):
+    """A member's part b_r of the public key, and what it seals to one other member: Shamir shares and a PRF key."""
+
+    b: memoryview
+    sealed: bytes
+
+
+class TestVector(Message, frozen=True):
+    """A member's encryptions of secret test plaintexts, one under each member's part of the key, every lane."""
+
+    ciphertexts: memoryview
+
+
+class TestShare(Message, frozen=True):
+    """A share of a decrypted test vector, opened."""
+
+    dealer: int
+    pair: list[int]
+    share: memoryview
+
+
+class TestPlaintext(Message, frozen=True):
+    """The secret test plaintexts, told after all shares are open."""
+
+    plaintexts: memoryview
+
+
+class CommitteeKey(Message, frozen=True):
+    """The public key's sum b_r over the members, every lane."""
+
+    b: memoryview
+
+
+class SealedEntry(Message, frozen=True):
+    """One entry: random id, commitments C_1..C_3, and for each member its two sealed shares."""
+
+    entry: bytes
+    commitments: bytes
+    sealed: list[bytes]
+
+
+class CaseEntries(Message, frozen=True):
+    """The entries of one case."""
+
+    case: str
+    entries: list[SealedEntry]
+
+
+class Enrollment(Message, frozen=True):
+    """Cases with their sealed entries."""
+
+    cases: list[CaseEntries]
+
+
+class EntryShares(Message, frozen=True):
+    """For one member: ids, commitments and what was sealed to it, of a batch of entries. No cases."""
+
+    batch: bytes
+    entries: list[bytes]
+    commitments: list[bytes]
+    sealed: list[bytes]
+
+
+class CheckCommitment(Message, frozen=True):
+    """Digest of a batch's ids and commitments, a commitment to a coin-toss seed, and which entries did not open."""
+
+    batch: bytes
+    entries_digest: bytes
+    toss: bytes
+    bad: list[int]
+
+
+class CheckToss(Message, frozen=True):
+    """The coin-toss seed."""
+
+    batch: bytes
+    seed: bytes
+
+
+class CheckOpening(Message, frozen=True):
+    """A member's masked sums z_i of some subsets of a batch: [first, last) of each, five uint64 each."""
+
+    batch: bytes
+    bounds: list[tuple[int, int]]
+    sums: bytes
+
+
+class EntryReceipt(Message, frozen=True):
+    """What a member did with entries: "accepted", "refused" or "withdrawn", as of a bank version."""
+
+    member: str
+    epoch: int
+    version: int
+    status: str
+    entries: list[bytes]
+    commitments: list[bytes]
+
+
+class SignedReceipt(Signed, frozen=True):
+    """An EntryReceipt, signed by its member."""
+
+
+class Receipts(Message, frozen=True):
+    """The members' signed receipts."""
+
+    receipts: list[SignedReceipt]
+
+
+class SlotMap(Message, frozen=True):
+    """Which entry stands where in the blocks that a version changes.
+
+    blocks: block numbers. lanes: of each. counts: entries in each. entries: 16-byte ids. slots: uint32 numbers
+    ((lane * n + coefficient) * 5 + field), in the same order. away: member whose planes others encrypt, if any.
+    """
+
+    epoch: int
+    version: int
+    blocks: list[int]
+    lanes: list[int]
+    counts: list[int]
+    entries: memoryview
+    slots: memoryview
+    away: int | None
+
+
+class SlotMapDigest(Message, frozen=True):
+    """A member's digest of the slot map that it was given."""
+
+    version: int
+    digest: bytes
+
+
+class PlaneShares(Message, frozen=True):
+    """Encryptions of one share's planes [first, first + count) of a block, by one member."""
+
+    version: int
+    block: int
+    share: int
+    first: int
+    count: int
+    planes: memoryview
+
+
+class BlockDigest(Message, frozen=True):
+    """What a member signs of a block: never two digests for one (epoch, version, block)."""
+
+    epoch: int
+    version: int
+    block: int
+    lanes: int
+    digest: bytes
+
+
+class SignedBlockDigest(Signed, frozen=True):
+    """A BlockDigest, signed by one member."""
+
+
+class BlockPlanes(Message, frozen=True):
+    """Planes [first, first + count) of a published block."""
+
+    version: int
+    block: int
+    first: int
+    count: int
+    planes: memoryview
+
+
+class BlockSignatures(Message, frozen=True):
+    """A published block's signed digests, one a member."""
+
+    version: int
+    block: int
+    signatures: list[SignedBlockDigest]
+
+
+class ScanHeader(Message, frozen=True):
+    """What a platform signs about a batch of results, to both members of the pair alike."""
+
+    session: bytes
+    epoch: int
+    version: int
+    block: int
+    block_digest: bytes
+    pair: list[int]
+    batch: int
+    platform: str
+    c0_digest: bytes
+    c1_digest: bytes
+
+
+class SignedHeader(Signed, frozen=True):
+    """A ScanHeader, signed by its platform."""
+
+
+class ScanResults(Message, frozen=True):
+    """A batch of results: signed header, c1 halves, and to member A the c0 halves (empty to B)."""
+
+    header: SignedHeader
+    c1: memoryview
+    c0: memoryview
+
+
+class HeaderDigest(Message, frozen=True):
+    """The digest of the header that a member was given."""
+
+    session: bytes
+    digest: bytes
+
+
+class PartialDecryption(Message, frozen=True):
+    """lambda_B * sigma_B,r * c1 + mu for every result and lane: uniform in R_q."""
+
+    session: bytes
+    partial: memoryview
+
+
+class TripleSeed(Message, frozen=True):
+    """To A: the seed of its triple shares for `words` words a gate."""
+
+    deal: bytes
+    seed: bytes
+    words: int
+
+
+class TripleCorrection(Message, frozen=True):
+    """To B: the seed of its triple shares and the corrected third parts."""
+
+    deal: bytes
+    seed: bytes
+    words: int
+    corrections: memoryview
+
+
+class GateOpening(Message, frozen=True):
+    """One round of a chunk of the batch's comparison: both masked inputs of every AND gate of the round."""
+
+    session: bytes
+    chunk: int
+    round: int
+    masked: memoryview
+
+
+class MatchBits(Message, frozen=True):
+    """A member's share of the match bits."""
+
+    session: bytes
+    bits: memoryview
+
+
+class MatchList(Message, frozen=True):
+    """Pairs that match: query numbers and slots of one block; `many`: queries answered in part, over the cap."""
+
+    member: str
+    session: bytes
+    platform: str
+    version: int
+    block: int
+    queries: list[int]
+    slots: list[int]
+    many: list[int]
+
+
+class SignedMatchList(Signed, frozen=True):
+    """A MatchList, signed by its member."""
+
+
+class MatchCounts(Message, frozen=True):
+    """How many entries of a block each query of a batch matches."""
+
+    member: str
+    session: bytes
+    block: int
+    counts: list[int]
+
+
+class SignedMatchCounts(Signed, frozen=True):
+    """MatchCounts, signed by its member."""
+
+
+class MatchHandles(Message, frozen=True):
+    """For the platform: an opaque handle for each match, and which queries had more than the cap."""
+
+    session: bytes
+    queries: list[int]
+    handles: list[bytes]
+    many: list[int]
+
+
+class CaseWithdrawal(Message, frozen=True):
+    """The case that its person withdraws."""
+
+    case: str
+
+
+class EntryWithdrawal(Message, frozen=True):
+    """Entries that members shall stop matching and forget."""
+
+    epoch: int
+    version: int
+    entries: list[bytes]
+
+
+MESSAGES = (
+    MessageKind(PublicKeys, "member", "exchange", "the member's public keys"),
+    MessageKind(PublicKeys, "platform", "exchange", "the platform's public keys"),
+    MessageKind(Manifest, "exchange", "member", "everybody's public keys, parameters, limits"),
+    MessageKind(SignedManifestPart, "member", "exchange", "the manifest"),
+    MessageKind(SignedManifest, "exchange", "client", "the manifest"),
+    MessageKind(SignedManifest, "exchange", "member", "the manifest"),
+    MessageKind(SignedManifest, "exchange", "platform", "the manifest"),
+    MessageKind(KeyCommitment, "member", "member", "hash of the sender's part of the public key"),
+    MessageKind(KeyContribution, "member", "member", "the sender's part of the public key; sealed key shares"),
+    MessageKind(TestVector, "member", "member", "encryptions of random plaintexts"),
+    MessageKind(TestShare, "member", "member", "share of a decrypted random plaintext"),
+    MessageKind(TestPlaintext, "member", "member", "random plaintexts"),
+    MessageKind(CommitteeKey, "member", "exchange", "the public key"),
+    MessageKind(CommitteeKey, "exchange", "platform", "the public key"),
+    MessageKind(Enrollment, "client", "exchange", "case numbers; shares of bits, sealed to the members"),
+    MessageKind(EntryShares, "exchange", "member", "two of three random shares of each entry's bits, sealed"),
+    MessageKind(CheckCommitment, "member", "member", "digest of what the client sent; hash of a random seed"),
+    MessageKind(CheckToss, "member", "member", "a random seed"),
+    MessageKind(CheckOpening, "member", "member", "masked sums that add up to 0 for well-formed entries"),
+    MessageKind(SignedReceipt, "member", "exchange", "which entries were accepted, refused or withdrawn"),
+    MessageKind(Receipts, "exchange", "client", "which entries were accepted, refused or withdrawn"),
+    MessageKind(SlotMap, "exchange", "member", "random slots of the accepted entries"),
+    MessageKind(SlotMapDigest, "member", "member", "digest of the slot map"),
+    MessageKind(PlaneShares, "member", "exchange", "encryptions of a random share of the bits"),
+    MessageKind(BlockDigest, "exchange", "member", "digest of the encrypted block"),
+    MessageKind(SignedBlockDigest, "member", "exchange", "digest of the encrypted block"),
+    MessageKind(BlockPlanes, "exchange", "platform", "encryptions of the bits"),
+    MessageKind(BlockSignatures, "exchange", "platform", "digest of the encrypted block"),
+    MessageKind(ScanResults, "platform", "member", "encryptions of aligned distances"),
+    MessageKind(HeaderDigest, "member", "member", "digest of what the platform signed"),
+    MessageKind(PartialDecryption, "member", "member", "a partial decryption, one-time-padded"),
+    MessageKind(TripleSeed, "member", "member", "a random seed"),
+    MessageKind(TripleCorrection, "member", "member", "a random seed; uniform correction bits"),
+    MessageKind(GateOpening, "member", "member", "uniform bits: masked shares of carries"),
+    MessageKind(MatchBits, "member", "member", "shares of the match bits"),
+    MessageKind(SignedMatchList, "member", "exchange", "which slots match which queries"),
+    MessageKind(SignedMatchCounts, "member", "platform", "how many entries match each query"),
+    MessageKind(MatchHandles, "exchange", "platform", "which queries match; a random handle a match"),
+    MessageKind(CaseWithdrawal, "client", "exchange", "the case number"),
+    MessageKind(EntryWithdrawal, "exchange", "member", "random ids of the withdrawn entries"),
+)

@@ -1,0 +1,105 @@
+"""The hot loop: every query against every entry of a block, as one exact float64 matrix product.
+
+Hamming distance is popcount(q) + sum_i (1 - 2*q_i)*b_i, so with S the (Q, bits) matrix of signs and B a block's planes as a
+(bits, .) matrix of centred residues, S @ B mod p is the whole homomorphic computation. Exact: |residue| < 2^44 and at most 256 terms,
+so every partial sum stays below 2^52, in whatever order they are added, fused or not.
+
+A block stays packed (45 bits a residue); tiles of it are unpacked, multiplied, finished and packed while they are in the cache.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from protocols.base import ConfigurationError
+from protocols.scan.packing import Words, pack_rows, unpack_rows
+from protocols.scan.parameters import FIELDS, PRIMES, RESIDUE_BITS, WIDTH, Parameters
+from protocols.scan.ring import Residues, reduce, ring_of
+
+TILE_ROWS = 8  # of 64 rows of a packed polynomial: with n = 4096 a tile of 256 planes is 1 MiB
+
+
+def signs(hashes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """1 - 2*q for packed hashes (Q, bits/8), (Q, bits)."""
+    return 1.0 - 2.0 * np.unpackbits(hashes, axis=1)
+
+
+def product(signs: Any, planes: Any, xp: ModuleType | Any = np, out: Any = None) -> Any:
+    """signs (Q, bits) @ planes (bits, columns) in float64, with any array module `xp` that has `matmul`."""
+    return xp.matmul(signs, planes) if out is None else xp.matmul(signs, planes, out=out)
+
+
+def check_exactness(xp: ModuleType | Any = np, bits: int = 256) -> None:
+    """Whether `product` is exact here: extreme and random residues against integer arithmetic.
+
+    A matrix product that emulates float64, or drops to a narrower type, would corrupt silently. Raises
+    ConfigurationError.
+    """
+    rng = np.random.default_rng(1)
+    top = max(PRIMES) // 2
+    planes = rng.integers(-top, top + 1, (bits, 64))
+    planes[:, :8], planes[:, 8:16] = top, -top
+    left = rng.choice([-1, 1], (16, bits))
+    left[0], left[1] = 1, -1
+    result = product(xp.asarray(left, dtype=xp.float64), xp.asarray(planes, dtype=xp.float64), xp)
+    host = result.get() if hasattr(result, "get") else np.asarray(result)
+    if not np.array_equal(host.astype(np.int64), left @ planes):
+        raise ConfigurationError(
+            f"the float64 matrix product of {xp.__name__} is not exact here; the scan cannot use it"
+        )
+
+
+@njit("void(f8[:,::1], f8[:,:,:,::1], i8, i8, i8, f8[::1], f8)", cache=True, nogil=True, error_model="numpy")
+def _finish(tile: Any, zeros: Any, prime: int, part: int, start: int, constants: Any, p: float) -> None:
+    p_inverse = 1.0 / p
+    for q in range(len(tile)):
+        zero = zeros[q, prime, part]
+        for c in range(tile.shape[1]):
+            tile[q, c] = reduce(tile[q, c] + zero[start + c] + constants[q], p, p_inverse)
+
+
+def query_constants(hashes: NDArray[np.uint8], parameters: Parameters) -> NDArray[np.float64]:
+    """2*popcount(q)*g + k mod each prime, (2, Q): g = round(q*G/t), k = round(q*2*alignment*G/t), G = sum_f 2^(w f).
+
+    Rounded once each, so that the constant is linear in the query.
+    """
+    unit = sum(1 << (WIDTH * f) for f in range(FIELDS))
+    message = np.array([unit, 2 * parameters.alignment * unit] + [0] * 62, dtype=np.uint64)
+    scaled = ring_of(parameters.n).scale_up(message)
+    popcount = np.bitwise_count(hashes).sum(axis=1, dtype=np.int64)
+    out = np.empty((2, len(hashes)))
+    for index, p in enumerate(PRIMES):
+        g, k = int(scaled[index, 0]), int(scaled[index, 1])
+        out[index] = [(2 * int(ones) * g + k + p // 2) % p - p // 2 for ones in popcount]
+    return out
+
+
+def scan_block(
+    planes: Words, hashes: NDArray[np.uint8], zeros: Residues, parameters: Parameters
+) -> tuple[Words, Words]:
+    """Scan results of a batch against a block: c1 (Q, 2, 45, n/64) and c0 (Q, 2*lanes, 45, n/64), packed.
+
+    planes: (bits, 2*(lanes+1), 45, n/64). hashes: (Q, bits/8). zeros: (Q, 2, lanes+1, n), fresh encryptions of zero.
+    """
+    batch, lanes, columns = len(hashes), zeros.shape[2] - 1, planes.shape[3]
+    left = signs(hashes)
+    constants = query_constants(hashes, parameters)
+    nothing = np.zeros(batch)
+    c1 = np.zeros((batch, 2, RESIDUE_BITS, columns), dtype=np.uint64)
+    c0 = np.zeros((batch, 2 * lanes, RESIDUE_BITS, columns), dtype=np.uint64)
+    tile = np.empty((parameters.bits, TILE_ROWS * columns))
+    out = np.empty((batch, TILE_ROWS * columns))
+    for index, p in enumerate(PRIMES):
+        for part in range(lanes + 1):
+            target, place = (c1, index) if part == 0 else (c0, index * lanes + part - 1)
+            for first in range(0, 64, TILE_ROWS):
+                unpack_rows(planes, tile, index * (lanes + 1) + part, first, p)
+                product(left, tile, out=out)
+                _finish(out, zeros, index, part, first * columns, constants[index] if part else nothing, float(p))
+                pack_rows(out, target, place, first, p)
+    return c1, c0

@@ -1,0 +1,112 @@
+"""Randomness: AES-256-CTR streams, and the distributions that the protocol draws from them.
+
+Seeds come from the operating system (`fresh_seed`). A stream given by its seed is what two roles, or a test vector,
+draw alike; every draw below takes words from the stream in order and says how many.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from protocols.base import ProtocolError
+from protocols.scan.parameters import ETA, PRIMES, RESIDUE_BITS
+
+SEED_BYTES = 32
+_SPARE = 32  # words drawn beyond need; more rejections than that have probability below 2^-700
+
+
+def fresh_seed() -> bytes:
+    """32 bytes from the operating system."""
+    return secrets.token_bytes(SEED_BYTES)
+
+
+def derive(seed: bytes, label: str, *context: bytes) -> bytes:
+    """A seed for one purpose from another: SHA-256 over the length-prefixed label, seed and context."""
+    digest = hashes.Hash(hashes.SHA256())
+    for part in (b"hushmatch-scan-derive", label.encode(), seed, *context):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.finalize()
+
+
+class Stream:
+    """AES-256-CTR keystream of a 32-byte seed from counter 0: a seed must serve one purpose only."""
+
+    def __init__(self, seed: bytes | None = None) -> None:
+        self._encryptor = Cipher(algorithms.AES(seed or fresh_seed()), modes.CTR(bytes(16))).encryptor()
+
+    def __repr__(self) -> str:
+        return "<Stream>"
+
+    def words(self, *shape: int) -> NDArray[np.uint64]:
+        """The next words of the stream, uint64 of the given shape, little-endian."""
+        out = np.zeros(shape, dtype="<u8")
+        flat = out.reshape(-1).view(np.uint8)
+        self._encryptor.update_into(flat, flat)
+        return out
+
+    def uniform(self, *shape: int) -> NDArray[np.float64]:
+        """Uniform in R_q: (2, *shape) centred residues. Per prime: size + 32 words; low 45 bits, rejected if >= p."""
+        out = np.empty((2, *shape))
+        for index, p in enumerate(PRIMES):
+            flat = out[index].reshape(-1)
+            if not _uniform(self.words(flat.size + _SPARE), flat, float(p)):
+                raise ProtocolError("the random generator failed: too many words above the prime")
+        return out
+
+    def ternary(self, *shape: int) -> NDArray[np.float64]:
+        """Uniform in {-1, 0, 1} up to 2^-62 a coefficient: one word mod 3 each."""
+        words = self.words(*shape)
+        return (words % np.uint64(3)).astype(np.float64) - 1.0
+
+    def binomial(self, *shape: int) -> NDArray[np.float64]:
+        """Centred binomial, eta = 21: one word each, bits 0..20 counted minus bits 21..41."""
+        out = np.empty(shape)
+        _binomial(self.words(out.size), out.reshape(-1))
+        return out
+
+
+@intrinsic
+def _population_count(typing_context: Any, word: Any) -> Any:
+    signature = types.uint64(types.uint64)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return signature, generate
+
+
+@njit("void(u8[::1], f8[::1])", cache=True, nogil=True)
+def _binomial(words: Any, out: Any) -> None:
+    mask = np.uint64((1 << ETA) - 1)
+    for i in range(len(out)):
+        ones = np.int64(_population_count(words[i] & mask))
+        out[i] = np.float64(ones - np.int64(_population_count((words[i] >> np.uint64(ETA)) & mask)))
+
+
+@njit("b1(u8[::1], f8[::1], f8)", cache=True, nogil=True)
+def _uniform(words: Any, out: Any, p: float) -> bool:
+    mask = np.uint64((1 << RESIDUE_BITS) - 1)
+    half = np.floor(p / 2)
+    largest = 0.0
+    for i in range(len(out)):
+        value = np.float64(np.int64(words[i] & mask))
+        largest = max(largest, value)
+        out[i] = value - p if value > half else value
+    if largest < p:
+        return True
+    taken = 0
+    for i in range(len(words)):  # rare: a word was rejected, so all that follow move up
+        value = np.float64(np.int64(words[i] & mask))
+        if value < p and taken < len(out):
+            out[taken] = value - p if value > half else value
+            taken += 1
+    return taken == len(out)
