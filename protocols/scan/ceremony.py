@@ -2,9 +2,10 @@
 
     commit -> contribute -> test -> conclude
 
-Commitments before contributions, so that nobody chooses a part of the key after seeing the others'. Then, for each dealer's part
-of the key by itself, each pair decrypts a test vector to which every member added an encryption of a secret random plaintext;
-shares are opened, then the plaintexts; so a member that dealt wrongly, or decrypts wrongly, is named before the key is used.
+Commitments before contributions, so that nobody chooses a part of the key after seeing the others'. Then, for each
+dealer's part of the key by itself, each pair decrypts a test vector to which every member added an encryption of a
+secret random plaintext; shares are opened, then the plaintexts; so a member that dealt wrongly, or decrypts wrongly, is
+named before the key is used.
 
 Two members also end up with a common PRF key, from 32 bytes of each, for masks that cancel between them.
 """
@@ -183,12 +184,12 @@ class Ceremony:
 
         Raises IntegrityError that names who is at fault if any test decryption failed.
         """
-        total = sum(self._plaintexts[member] for member in MEMBERS)
+        total = np.stack([self._plaintexts[member] for member in MEMBERS]).sum(axis=0, dtype=np.uint64)
         failures = set()
         for dealer in MEMBERS:
             for pair in PAIRS:
-                a, b = (self._shares[dealer, pair, member] for member in pair)
-                if not check_test_shares(a, b, total[dealer - 1]):
+                shares = [self._shares[dealer, pair, member] for member in pair]
+                if not check_test_shares(shares[0], shares[1], total[dealer - 1]):
                     failures.add((dealer, pair))
         if failures:
             raise IntegrityError(f"ceremony: {blame(failures)}")

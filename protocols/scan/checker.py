@@ -1,10 +1,10 @@
 """The platform: holds the encrypted bank, scans it with its uploads' fingerprints, learns which of them match.
 
-A result is the scan plus a fresh encryption of zero; the platform prepares those ahead, in a pool, and each serves once.
-Batches are padded to the manifest's size with random queries, so that nobody sees how many uploads there were.
+A result is the scan plus a fresh encryption of zero; the platform prepares those ahead, in a pool, and each serves
+once. Batches are padded to the manifest's size with random queries, so that nobody sees how many uploads there were.
 
-NOT protected: what the members see of a platform that does not follow the published program is not for this module to say;
-see docs/scan.md.
+NOT protected: nothing here proves that a result is the published scan; a platform that sends something else is not
+detected (docs/scan.md).
 """
 
 from __future__ import annotations

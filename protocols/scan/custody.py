@@ -4,8 +4,9 @@ The well-formedness check of a batch, in the order in which its steps may be tak
 
     receive -> commitments -> tosses -> openings, bisecting, until every entry is settled -> receipts
 
-Whoever knows rho before the batch is fixed can make a bad entry pass, so tosses are committed to together with the digest of
-the batch and told only after all three have committed. Each opening is masked by fresh values that cancel among the three.
+Whoever knows rho before the batch is fixed can make a bad entry pass, so tosses are committed to together with the
+digest of the batch and told only after all three have committed. Each opening is masked by fresh values that cancel
+among the three.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ class Custody:
         batch = self._batch(batch_id)
         if len(batch.openings) < len(MEMBERS):
             raise ReplayError("check: a member's opening is missing")
-        total = sum(batch.openings[member] for member in MEMBERS)
+        total = np.stack([batch.openings[member] for member in MEMBERS]).sum(axis=0, dtype=np.uint64)
         halves = []
         for (first, last), row in zip(batch.open, total, strict=True):
             if row.any() and last - first > 1:

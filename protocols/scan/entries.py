@@ -1,12 +1,13 @@
 """Entries: a fingerprint's bits in replicated shares, committed to and sealed; the check that they are bits.
 
-Each bit b is x1 + x2 + x3 mod 2^64 (Ito, Saito, Nishizeki 1987; Araki et al. 2016): x1 and x2 are 32-byte seeds, x3 is
-spelled out; member i holds x_i and x_{i+1}. C_i = SHA-256(label, entry, i, r_i, x_i), with r_i sealed beside the share so
-that nobody can test guesses.
+Each bit b is x1 + x2 + x3 mod 2^64 (Ito, Saito, Nishizeki 1987; Araki et al. 2016): x1 and x2 are 32-byte seeds, x3
+is spelled out; member i holds x_i and x_{i+1}. C_i = SHA-256(label, entry, i, r_i, x_i), with r_i sealed beside the
+share so that nobody can test guesses.
 
 Well-formedness of a batch: v*(v-1) = 0 for every v = x1 + x2 + x3. For random rho the three sums
-z_i = sum rho*(x_i^2 + 2*x_i*x_{i+1} - x_i) add up to sum rho*v*(v-1) mod 2^64. Planes depend on v mod 2^49, where a v that
-is no bit has v*(v-1) divisible by 2^48 at the most, so a check passes with probability at most 2^-16; CHECKS of them, 2^-80.
+z_i = sum rho*(x_i^2 + 2*x_i*x_{i+1} - x_i) add up to sum rho*v*(v-1) mod 2^64. Planes depend on v mod 2^49, where a v
+that is no bit has v*(v-1) divisible by 2^48 at the most, so a check passes with probability at most 2^-16; CHECKS of
+them, 2^-80.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def open_entry(
 
 def share_of(member: int, share: int, held: bytes, bits: int) -> NDArray[np.uint64]:
     """One of the two shares in `held`, expanded. `share` must be in `held_by(member)`."""
-    first, second = held_by(member)
+    first, _ = held_by(member)
     size = share_bytes(first, bits)
     return expand(share, held[:size] if share == first else held[size:], bits)
 

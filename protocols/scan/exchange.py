@@ -1,7 +1,7 @@
 """The exchange: keeps cases and the sealed bank, builds blocks out of the members' encryptions, turns slots into cases.
 
-It sees case numbers, sealed shares, ciphertexts, and which cases matched when and where. It never sees a hash, a share or an
-upload.
+It sees case numbers, sealed shares, ciphertexts, and which cases matched when and where. It never sees a hash, a share
+or an upload.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from protocols.scan.messages import (
     SlotMap,
 )
 from protocols.scan.packing import pack
-from protocols.scan.parameters import Parameters
+from protocols.scan.parameters import RESIDUE_BITS, Parameters
 from protocols.scan.ring import ring_of
 from protocols.scan.sealing import Identity
 from protocols.scan.slots import BlockSlots, read_map
@@ -193,14 +194,11 @@ class Exchange:
 
     def _sum(self, planes: list[memoryview], count: int, lanes: int) -> NDArray[np.uint64]:
         p, ring = self._parameters, ring_of(self._parameters.n)
-        row = 2 * (lanes + 1) * 45 * p.n // 8
+        row = 2 * (lanes + 1) * RESIDUE_BITS * p.n // 8
         packed = []
         for plane in range(count):
-            total = None
-            for one in planes:
-                part = read_residues(one[plane * row : (plane + 1) * row], (lanes + 1,), p.n, "planes")
-                total = part if total is None else ring.add(total, part)
-            packed.append(pack(total))
+            parts = (read_residues(one[plane * row : (plane + 1) * row], (lanes + 1,), p.n, "planes") for one in planes)
+            packed.append(pack(reduce(ring.add, parts)))
         return np.stack(packed)
 
     def publish(self, block: int, signatures: list[SignedBlockDigest]) -> BlockSignatures:

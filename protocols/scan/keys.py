@@ -119,7 +119,7 @@ def check_test_shares(a: NDArray[np.uint64], b: NDArray[np.uint64], plaintext: N
 def test_ciphertexts(
     parameters: Parameters, a: Residues, parts: list[Residues], stream: Stream
 ) -> tuple[Residues, NDArray[np.uint64]]:
-    """Fresh encryptions of fresh random plaintexts (3, R, n), one under each member's part of the key, (3, 2, R+1, n)."""
+    """Encryptions (3, 2, R+1, n) of random plaintexts (3, R, n), one under each member's part of the key."""
     plaintexts = stream.words(len(parts), parameters.lanes, parameters.n) >> np.uint64(64 - T_BITS)
     ciphertexts = [PublicKey(a, b).encrypt(m, stream) for b, m in zip(parts, plaintexts, strict=True)]
     return np.stack(ciphertexts), plaintexts
@@ -135,9 +135,5 @@ def blame(failures: set[tuple[int, tuple[int, int]]]) -> str:
         return f"member-{dealers.pop()} dealt key shares that do not fit its part of the public key"
     common = set.intersection(*(set(pair) for _, pair in failures))
     if common:
-        return (
-            f"member-{min(common)} decrypts wrongly"
-            if len(common) == 1
-            else f"members {sorted(common)} decrypt wrongly"
-        )
+        return f"member-{' or member-'.join(map(str, sorted(common)))} decrypts wrongly"
     raise MessageError("test decryptions fail for several dealers and pairs")

@@ -1,8 +1,9 @@
 """Residues and bits in the form in which they travel and rest.
 
 A polynomial of n residues mod p < 2^45 is a (45, n/64) array of uint64: seen as 64 rows of n/64 columns, column c of
-the polynomial is the bit string of words [:, c], row after row, least significant bit first. So every shift is the same for a whole row, and packing runs in
-vector registers. A plaintext word of 50 bits becomes 50 bit planes of n/64 words the same way.
+the polynomial is the bit string of words [:, c], row after row, least significant bit first. So every shift is the same
+for a whole row, and packing runs in vector registers. A plaintext word of 50 bits becomes 50 bit planes of n/64 words
+the same way.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def unpack_rows(words: Any, residues: Any, part: int, first: int, p: int) -> boo
                     value = np.int64(joined & _MASK)
                     invalid |= p - 1 - value
                     residues[poly, start + c] = np.float64(value - (p & ((half - value) >> 63)))
-    return invalid >= 0
+    return bool(invalid >= 0)
 
 
 def pack(residues: NDArray[np.float64], out: Words | None = None) -> Words:

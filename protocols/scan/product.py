@@ -1,10 +1,11 @@
 """The hot loop: every query against every entry of a block, as one exact float64 matrix product.
 
-Hamming distance is popcount(q) + sum_i (1 - 2*q_i)*b_i, so with S the (Q, bits) matrix of signs and B a block's planes as a
-(bits, .) matrix of centred residues, S @ B mod p is the whole homomorphic computation. Exact: |residue| < 2^44 and at most 256 terms,
-so every partial sum stays below 2^52, in whatever order they are added, fused or not.
+Hamming distance is popcount(q) + sum_i (1 - 2*q_i)*b_i, so with S the (Q, bits) matrix of signs and B a block's planes
+as a (bits, .) matrix of centred residues, S @ B mod p is the whole homomorphic computation. Exact: |residue| < 2^44 and
+at most 256 terms, so every partial sum stays below 2^52, in whatever order they are added, fused or not.
 
-A block stays packed (45 bits a residue); tiles of it are unpacked, multiplied, finished and packed while they are in the cache.
+A block stays packed (45 bits a residue); tiles of it are unpacked, multiplied, finished and packed while they are in
+the cache.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ TILE_ROWS = 8  # of 64 rows of a packed polynomial: with n = 4096 a tile of 256 
 
 def signs(hashes: NDArray[np.uint8]) -> NDArray[np.float64]:
     """1 - 2*q for packed hashes (Q, bits/8), (Q, bits)."""
-    return 1.0 - 2.0 * np.unpackbits(hashes, axis=1)
+    return 1.0 - 2.0 * np.unpackbits(hashes, axis=1).astype(np.float64)
 
 
 def product(signs: Any, planes: Any, xp: ModuleType | Any = np, out: Any = None) -> Any:

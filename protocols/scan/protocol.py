@@ -1,7 +1,7 @@
 """Every role of the encrypted scan in one process, talking through encoded messages only.
 
-This file holds the order of messages and nothing else: a deployment over a network calls the same role objects in the same order.
-Channels between members must be encrypted there (a dealer who read them would see what it dealt for).
+This file holds the order of messages and nothing else: a deployment over a network calls the same role objects in the
+same order. Channels between members must be encrypted there: a dealer who read them would see what it dealt for.
 """
 
 from __future__ import annotations
@@ -313,7 +313,7 @@ class Scan(Protocol):
             self._update(self._exchange.assign(self._away, self._exchange.tombstoned()))
 
     def take_away(self, member: int) -> None:
-        """From now on a member does not answer. Raises ConfigurationError if it is of the pair, or one is away already."""
+        """From now on a member does not answer. Raises ConfigurationError if of the pair, or one is away already."""
         if self._away is not None or member not in MEMBERS or member in self.pair:
             raise ConfigurationError(
                 f"member {member} cannot be away: it is of the pair, unknown, or one is away already"

@@ -10,7 +10,8 @@ Cooley-Tukey, inverse by Gentleman-Sande (Longa, Naehrig 2016, algorithms 1 and 
 bit-reversed order but for its last three levels, which are kept transposed so that they run in vector
 registers: position k*(n/8) + j here is position 8*j + k there (`seal_order`).
 
-NOT protected: numba's machine code is not constant-time in any audited sense; whoever shares the machine is out of scope.
+NOT protected: numba's machine code is not constant-time in any audited sense; whoever shares the machine is out of
+scope.
 """
 
 from __future__ import annotations

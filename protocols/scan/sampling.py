@@ -49,7 +49,7 @@ class Stream:
     def words(self, *shape: int) -> NDArray[np.uint64]:
         """The next words of the stream, uint64 of the given shape, little-endian."""
         out = np.zeros(shape, dtype="<u8")
-        flat = out.reshape(-1).view(np.uint8)
+        flat = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
         self._encryptor.update_into(flat, flat)
         return out
 

@@ -8,8 +8,8 @@ For one batch of results against one block, with members A and B:
     A <-> B: gate openings, chunk by chunk; then shares of the match bits
     A, B -> exchange: signed match lists; A, B -> platform: signed match counts
 
-A adds tombstones to c0 from the slot map that it checked itself, and both drop slots that are not live, so a stale platform
-or a lying exchange gains nothing. Triples are dealt ahead by the third member and serve once.
+A adds tombstones to c0 from the slot map that it checked itself, and both drop slots that are not live, so a stale
+platform or a lying exchange gains nothing. Triples are dealt ahead by the third member and serve once.
 """
 
 from __future__ import annotations
@@ -322,7 +322,7 @@ class Sessions:
         return np.argsort(Stream(seed).words(found), kind="stable")[:cap]
 
     def answer(self, session_id: bytes) -> tuple[SignedMatchList, SignedMatchCounts]:
-        """The signed list for the exchange and the signed counts for the platform; the session ends. Raises ReplayError."""
+        """The signed list for the exchange and counts for the platform; the session ends. Raises ReplayError."""
         session = self._session(session_id)
         if session.bits is None:
             raise ReplayError("the session is not decided")
