@@ -87,7 +87,8 @@ def _multiply(mine: Any, theirs: Any, a: Any, b: Any, c: Any, first: Any, out: A
 class Comparison:
     """One side of one comparison: opens round after round, then its share of the match bits.
 
-    Call `opening()` and `receive(theirs)` alternately, once for each of `rounds`; then `result()`.
+    Call `opening()` and `receive(theirs)` alternately, once for each of `rounds`; then `result()`. `round` counts those
+    that are done.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Comparison:
         self._planes = planes
         self._stream = Stream(seed)
         self._corrected = corrected
+        self.round = 0
         self._gate = 0
         self._borrow = np.zeros_like(planes[0])
         self._kappa = parameters.kappa
@@ -142,6 +144,7 @@ class Comparison:
             _multiply(mine, other, a, b, c, self._ones, out)
             outputs.append(out)
         self._open = []
+        self.round += 1
         if self._bit < WIDTH - 1:
             self._borrow = self._borrow ^ outputs[0]
             self._bit += 1

@@ -428,7 +428,7 @@ class Scan(Protocol):
         for member, message in ((a, seed), (b, correction)):
             received = self.ledger.send(dealer.name, member.name, message)
             with self.ledger.cpu(member.name, "comparison"):
-                member.sessions.receive_deal(received)
+                member.sessions.receive_deal(dealer.number, received)
         return seed.deal
 
     def deal_ahead(self, batches: int) -> None:

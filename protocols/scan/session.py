@@ -86,6 +86,7 @@ class _Session:
     planes: Words | None = None
     comparisons: list[Comparison] = field(default_factory=list)
     bits: Words | None = None
+    decided: bool = False
     matches: dict[int, list[int]] = field(default_factory=dict)
     many: list[int] = field(default_factory=list)
 
@@ -104,7 +105,7 @@ class Sessions:
         self._ring = ring_of(parameters.n)
         self._sessions: dict[bytes, _Session] = {}
         self._seen: set[bytes] = set()
-        self._deals: dict[bytes, TripleSeed | TripleCorrection] = {}
+        self._deals: dict[bytes, tuple[int, TripleSeed | TripleCorrection]] = {}
         self._dealt: set[bytes] = set()
         self._day: dict[str, deque[tuple[float, int, int]]] = defaultdict(deque)
         self._lock = threading.Lock()
@@ -208,7 +209,7 @@ class Sessions:
     def receive_partial(self, sender: int, message: PartialDecryption) -> None:
         """As A. Raises MessageError, ReplayError."""
         session = self._agreed(message.session, first=True)
-        if sender != self._other(session) or session.planes is not None:
+        if sender != self._other(session) or session.planes is not None or session.comparisons:
             raise ReplayError(f"partial decryption: none of member-{sender} is due")
         batch, n, lanes = session.header.batch, self._parameters.n, session.lanes
         shape = (batch, 2, lanes, RESIDUE_BITS, n // 64)
@@ -242,25 +243,32 @@ class Sessions:
 
     # Comparison --------------------------------------------------------------------------------------------------
 
-    def receive_deal(self, message: TripleSeed | TripleCorrection) -> None:
-        """Triples into stock. Raises ReplayError for a deal that came before, MessageError."""
+    def receive_deal(self, sender: int, message: TripleSeed | TripleCorrection) -> None:
+        """Triples of member `sender` into stock. Raises ReplayError for a deal that came before, MessageError."""
         if message.deal in self._dealt or len(message.seed) != SEED_BYTES or message.words <= 0:
             raise ReplayError("triples: the deal came before, or is malformed")
         if isinstance(message, TripleCorrection):
             as_array(message.corrections, np.uint64, (gates(self._parameters), message.words), "corrections")
         self._dealt.add(message.deal)
-        self._deals[message.deal] = message
+        self._deals[message.deal] = sender, message
 
     def start_comparison(self, session_id: bytes, deal_id: bytes) -> None:
-        """Spend a deal on a session whose shares are ready. Raises ReplayError for a deal that is not in stock."""
+        """Spend a deal on a session whose shares are ready.
+
+        Raises ReplayError for a deal that is not in stock, or that one of the pair dealt: a dealer knows both sides'
+        masks.
+        """
         session = self._session(session_id)
         if session.planes is None or session.comparisons:
             raise ReplayError("comparison: shares are not ready, or it was started before")
-        message = self._deals.pop(deal_id, None)  # single use: out of stock before anything is masked with it
+        # single use: out of stock before anything is masked with it
+        dealer, message = self._deals.pop(deal_id, (0, None))
         planes, batch = session.planes, session.header.batch
         size = planes.shape[2] * planes.shape[3]
         if message is None or message.words != batch * size or isinstance(message, TripleSeed) != session.first:
             raise ReplayError("comparison: the deal is not in stock, or was made for another batch")
+        if dealer in session.header.pair:
+            raise ReplayError(f"comparison: member-{dealer} dealt and takes part; the third member deals")
         start, count = 0, gates(self._parameters)
         for number, (first, last) in enumerate(chunks(batch)):
             words = (last - first) * size
@@ -277,26 +285,33 @@ class Sessions:
 
     def gate_opening(self, session_id: bytes, chunk: int, round_: int) -> GateOpening:
         """Raises ReplayError out of turn."""
-        opened = self._session(session_id).comparisons[chunk].opening()
-        return GateOpening(session_id, chunk, round_, opened.data)
+        side = self._side(self._session(session_id), chunk, round_)
+        return GateOpening(session_id, chunk, round_, side.opening().data)
 
     def receive_gates(self, sender: int, message: GateOpening) -> None:
         """Raises ReplayError, MessageError."""
         session = self._session(message.session)
-        if sender != self._other(session) or not 0 <= message.chunk < len(session.comparisons):
+        if sender != self._other(session):
             raise MessageError(f"gate opening of member-{sender}: not of this session")
-        session.comparisons[message.chunk].receive(message.masked)
+        self._side(session, message.chunk, message.round).receive(message.masked)
+
+    def _side(self, session: _Session, chunk: int, round_: int) -> Comparison:
+        if not 0 <= chunk < len(session.comparisons) or round_ != session.comparisons[chunk].round:
+            raise ReplayError(f"comparison: round {round_} of chunk {chunk} is not due")
+        return session.comparisons[chunk]
 
     def match_bits(self, session_id: bytes) -> MatchBits:
         """This member's share of the match bits. Raises ReplayError before the last round."""
         session = self._session(session_id)
+        if not session.comparisons:
+            raise ReplayError("comparison: it was not started")
         session.bits = np.concatenate([side.result() for side in session.comparisons])
         return MatchBits(session_id, session.bits.data)
 
     def receive_match_bits(self, sender: int, message: MatchBits) -> None:
         """Combine, drop slots that are not live, apply the cap. Raises ReplayError, MessageError."""
         session = self._session(message.session)
-        if session.bits is None or sender != self._other(session):
+        if session.bits is None or session.decided or sender != self._other(session):
             raise ReplayError(f"match bits of member-{sender} are not due")
         slots = self._custody.blocks[session.header.block]
         if slots.version != session.header.version:
@@ -312,6 +327,7 @@ class Sessions:
                 session.many.append(int(query))
                 numbers = np.sort(numbers[self._chosen(session, int(query), len(numbers), cap)])
             session.matches[int(query)] = [int(slot) for slot in numbers]
+        session.decided = True
         with self._lock:
             self._day[session.header.platform].append((time.time(), 0, len(session.matches)))
 
@@ -324,7 +340,7 @@ class Sessions:
     def answer(self, session_id: bytes) -> tuple[SignedMatchList, SignedMatchCounts]:
         """The signed list for the exchange and counts for the platform; the session ends. Raises ReplayError."""
         session = self._session(session_id)
-        if session.bits is None:
+        if not session.decided:
             raise ReplayError("the session is not decided")
         del self._sessions[session_id]
         h, name = session.header, self._identity.name
