@@ -3,13 +3,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow lint constraints clean
+.PHONY: help demo test test-slow lint tables constraints clean
 
 help:
 	@echo "make demo         run the whole job on real photos: plaintext beside every encrypted protocol"
 	@echo "make test         the tests, without those marked slow"
 	@echo "make test-slow    the tests marked slow (minutes)"
 	@echo "make lint         ruff and mypy"
+	@echo "make tables       write THREAT_MODEL.md's tables anew from the protocols' messages"
 	@echo "make constraints  write constraints.txt anew from pyproject.toml, newest versions"
 	@echo "make clean        remove $(VENV) and caches"
 
@@ -26,6 +27,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+tables: $(VENV)/.dev
+	$(BIN)/python -m experiments.threat_tables
 
 # The newest versions that fit pyproject.toml, for every platform and Python >= 3.11.
 constraints: $(VENV)/.lock
