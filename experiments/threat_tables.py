@@ -1,7 +1,7 @@
 """The tables of THREAT_MODEL.md, made from the protocols' own tables of messages.
 
-`python -m experiments.threat_tables` writes them anew: in each section that has a protocol's name, the table of messages. A
-protocol without a section gets one at the end. The prose around them is written by people.
+`python -m experiments.threat_tables` writes them anew: in each section that has a protocol's name, the table of
+messages. A protocol without a section gets one at the end. The prose around them is written by people.
 """
 
 from __future__ import annotations
