@@ -10,9 +10,10 @@ detected (docs/scan.md).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import secrets
 import threading
-from collections import deque
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,42 +42,53 @@ from protocols.scan.sampling import Stream
 from protocols.scan.sealing import Identity, digest, same
 
 
-class ZeroPool:
-    """Encryptions of zero prepared ahead, each for one result. Kept in memory only: a restart starts with none."""
+@dataclass(frozen=True, repr=False)
+class Zeros:
+    """Fresh encryptions of zero for one batch, (batch, 2, lanes+1, n), and what each was made from."""
 
-    def __init__(self, public_key: PublicKey) -> None:
+    number: int
+    ciphertexts: Residues
+    randomness: list[Randomness]
+
+
+class ZeroPool:
+    """Encryptions of zero prepared ahead, by batches; each serves once.
+
+    Kept in memory only: whoever starts anew starts with none.
+    """
+
+    def __init__(self, public_key: PublicKey, batch: int, n: int) -> None:
         self._public_key = public_key
-        self._stock: dict[int, deque[tuple[int, Residues, Randomness]]] = {}
+        self._batch, self._n = batch, n
+        self._stock: dict[int, list[Zeros]] = defaultdict(list)
         self._spent: set[int] = set()
-        self._made = 0
+        self._made = itertools.count()
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return "<ZeroPool>"
 
-    def prepare(self, lanes: int, count: int) -> None:
-        """Add `count` encryptions of zero of `lanes` lanes."""
+    def prepare(self, lanes: int) -> None:
+        """Add encryptions of zero for one batch against a block of `lanes` lanes."""
         stream = Stream()
-        for _ in range(count):
-            zero, randomness = self._public_key.encrypt_zero(lanes, stream)
-            with self._lock:
-                self._made += 1
-                self._stock.setdefault(lanes, deque()).append((self._made, zero, randomness))
-
-    def take(self, lanes: int, count: int) -> tuple[Residues, list[Randomness]]:
-        """`count` of them, (count, 2, lanes+1, n), and their randomness; makes what is missing.
-
-        Raises ReplayError if one was taken before.
-        """
+        ciphertexts = np.empty((self._batch, 2, lanes + 1, self._n))
+        randomness = []
+        for row in ciphertexts:
+            row[:], random = self._public_key.encrypt_zero(lanes, stream)
+            randomness.append(random)
         with self._lock:
-            missing = count - len(self._stock.get(lanes, ()))
-        if missing > 0:
-            self.prepare(lanes, missing)
+            self._stock[lanes].append(Zeros(next(self._made), ciphertexts, randomness))
+
+    def take(self, lanes: int) -> Zeros:
+        """Those of one batch; made now if none is in stock. Raises ReplayError if they were taken before."""
         with self._lock:
-            taken = [self._stock[lanes].popleft() for _ in range(count)]
-            for number, _, _ in taken:
-                self._spend(number)
-        return np.stack([zero for _, zero, _ in taken]), [randomness for _, _, randomness in taken]
+            ready = bool(self._stock[lanes])
+        if not ready:
+            self.prepare(lanes)
+        with self._lock:
+            zeros = self._stock[lanes].pop()
+            self._spend(zeros.number)
+        return zeros
 
     def _spend(self, number: int) -> None:
         if number in self._spent:
@@ -122,7 +134,7 @@ class Checker:
         self, identity: Identity, pinned: Pinned, parameters: Parameters, public_key: PublicKey, folder: Path
     ) -> None:
         """folder: where blocks are kept."""
-        self.zeros = ZeroPool(public_key)
+        self.zeros = ZeroPool(public_key, pinned.manifest.batch, parameters.n)
         self.blocks: dict[int, InstalledBlock] = {}
         self._identity = identity
         self._pinned = pinned
@@ -202,8 +214,8 @@ class Checker:
         if installed is None:
             raise StaleVersion(f"block {block} is not installed; sync first")
         hashes = self._padded(hashes)
-        zeros, randomness = self.zeros.take(installed.lanes, len(hashes))
-        c1, c0 = scan_block(installed.planes, hashes, zeros, self._parameters)
+        zeros = self.zeros.take(installed.lanes)
+        c1, c0 = scan_block(installed.planes, hashes, zeros.ciphertexts, self._parameters)
         session = secrets.token_bytes(16)
         header = ScanHeader(
             session,
@@ -218,7 +230,7 @@ class Checker:
             digest("c1", c1.data.cast("B")),
         )
         signed = self._identity.sign(header, SignedHeader)
-        self._open[session] = OpenScan(block, installed.version, pair, hashes, randomness)
+        self._open[session] = OpenScan(block, installed.version, pair, hashes, zeros.randomness)
         return session, ScanResults(signed, c1.data, c0.data), ScanResults(signed, c1.data, memoryview(b""))
 
     def _padded(self, hashes: NDArray[np.uint8]) -> NDArray[np.uint8]:

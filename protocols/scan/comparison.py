@@ -53,13 +53,13 @@ def _correct(a_a: Any, b_a: Any, c_a: Any, b_words: Any, out: Any) -> None:
         out[i] = ((a_a[i] ^ b_words[i]) & (b_a[i] ^ b_words[words + i])) ^ c_a[i]
 
 
-def corrections(seed_a: bytes, seed_b: bytes, gate_count: int, words: int) -> Words:
-    """The dealer's corrections c_B for gates of `words` words each, (gates, words)."""
+def corrections(seed_a: bytes, seed_b: bytes, out: Words) -> Words:
+    """The dealer's corrections c_B, written to `out` (gates, words) and returned."""
     stream_a, stream_b = Stream(seed_a), Stream(seed_b)
-    out = np.empty((gate_count, words), dtype=np.uint64)
-    for gate in range(gate_count):
-        a, b, c = stream_a.words(3, words)
-        _correct(a, b, c, stream_b.words(2 * words), out[gate])
+    shares_a, shares_b = np.empty((3, out.shape[1]), dtype=np.uint64), np.empty(2 * out.shape[1], dtype=np.uint64)
+    for corrected in out:
+        a, b, c = stream_a.fill(shares_a)
+        _correct(a, b, c, stream_b.fill(shares_b), corrected)
     return out
 
 

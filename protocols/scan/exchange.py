@@ -228,9 +228,9 @@ class Exchange:
         if slots is None or slots.version != a.version:
             raise StaleVersion(f"match list: block {a.block}, version {a.version} is not served")
         handles = []
-        for slot in a.slots:
+        for entry in slots.entries_at(a.slots):
             handle = secrets.token_bytes(16)
-            self._handles[handle] = self._case_of[slots.entry_at(slot)]
+            self._handles[handle] = self._case_of[entry]
             handles.append(handle)
         return MatchHandles(a.session, a.queries, handles, a.many)
 

@@ -147,11 +147,15 @@ def field_planes(values: Words, planes: Words, row: int) -> None:
     _transpose(values, planes, row, planes.shape[1])
 
 
-def positions(words: Words, size: int) -> NDArray[np.int64]:
-    """Where bits are set in a sliced row of size/64 words: the indices of the values they stand for, sorted."""
-    bits = np.unpackbits(words.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
-    column, bit = np.nonzero(bits)
-    return np.sort(bit * (size // 64) + column)
+def positions(words: Words) -> tuple[NDArray[np.int64], ...]:
+    """Where bits are set in sliced rows (..., size/64): the leading indices, and which value each stands for.
+
+    In order of the leading indices and words; fast where few are set.
+    """
+    *leading, column = np.nonzero(words)
+    bits = np.unpackbits(words[(*leading, column)].view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
+    word, bit = np.nonzero(bits)
+    return *(index[word] for index in leading), bit * words.shape[-1] + column[word]
 
 
 def bit_mask(indices: NDArray[np.int64], size: int) -> Words:

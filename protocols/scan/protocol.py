@@ -346,8 +346,12 @@ class Scan(Protocol):
         starts = range(0, len(hashes), self._batch)
         jobs = [(start, block) for start in starts for block in sorted(self._checker.blocks)]
         found: list[tuple[int, str]] = []
+
+        def scan(job: tuple[int, int]) -> list[tuple[int, str]]:
+            return self._scan(job[0], hashes[job[0] : job[0] + self._batch], job[1])
+
         with self._blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self._workers) as workers:
-            answers = workers.map(lambda job: self._scan(job[0], hashes[job[0] : job[0] + self._batch], job[1]), jobs)
+            answers = workers.map(scan, jobs) if self._workers > 1 else map(scan, jobs)
             for done, answer in enumerate(answers, start=1):
                 found += answer
                 self._progress("scanning", done, len(jobs))
@@ -359,7 +363,7 @@ class Scan(Protocol):
         a, b = (self._members[number] for number in self.pair)
         lanes = platform.blocks[block].lanes
         with cpu(_PLATFORM, "encryption of zero"):
-            platform.zeros.prepare(lanes, self._batch)
+            platform.zeros.prepare(lanes)
         with cpu(_PLATFORM, "product"):
             session, to_a, to_b = platform.scan(hashes, block, self.pair)
         headers = {}

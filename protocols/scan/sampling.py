@@ -21,6 +21,7 @@ from protocols.base import ProtocolError
 from protocols.scan.parameters import ETA, PRIMES, RESIDUE_BITS
 
 SEED_BYTES = 32
+_ZEROS = memoryview(bytes(1 << 16))  # what the keystream is added to, small enough to stay in the cache
 _SPARE = 32  # words drawn beyond need; more rejections than that have probability below 2^-700
 
 
@@ -48,9 +49,14 @@ class Stream:
 
     def words(self, *shape: int) -> NDArray[np.uint64]:
         """The next words of the stream, uint64 of the given shape, little-endian."""
-        out = np.zeros(shape, dtype="<u8")
+        return self.fill(np.empty(shape, dtype="<u8"))
+
+    def fill(self, out: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The next words of the stream, written to `out`, contiguous; returns it."""
         flat = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-        self._encryptor.update_into(flat, flat)
+        for start in range(0, len(flat), len(_ZEROS)):
+            piece = flat[start : start + len(_ZEROS)]
+            self._encryptor.update_into(_ZEROS[: len(piece)], piece)
         return out
 
     def uniform(self, *shape: int) -> NDArray[np.float64]:

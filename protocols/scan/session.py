@@ -63,12 +63,13 @@ def deal(parameters: Parameters, lanes: int, batch: int) -> tuple[TripleSeed, Tr
     deal_id, seed_a, seed_b = secrets.token_bytes(16), fresh_seed(), fresh_seed()
     words = FIELDS * lanes * parameters.n // 64
     count = gates(parameters)
-    parts = []
+    total = batch * words
+    corrected = np.empty(count * total, dtype=np.uint64)
     for number, (first, last) in enumerate(chunks(batch)):
         a, b = (derive(seed, "chunk", number.to_bytes(4)) for seed in (seed_a, seed_b))
-        parts.append(corrections(a, b, count, (last - first) * words).reshape(-1))
-    total = batch * words
-    return TripleSeed(deal_id, seed_a, total), TripleCorrection(deal_id, seed_b, total, np.concatenate(parts).data)
+        part = corrected[count * first * words : count * last * words]
+        corrections(a, b, part.reshape(count, (last - first) * words))
+    return TripleSeed(deal_id, seed_a, total), TripleCorrection(deal_id, seed_b, total, corrected.data)
 
 
 @dataclass
@@ -91,6 +92,16 @@ class _Session:
     many: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Standing:
+    """What is computed from a block's live slots: tombstones plus floor(q/2t), (2, lanes, n); their bit planes."""
+
+    version: int
+    revision: int
+    added: Residues
+    live: Words
+
+
 class Sessions:
     """Member `member`'s sessions, triples in stock, and budgets. Thread-safe by session."""
 
@@ -105,6 +116,7 @@ class Sessions:
         self._ring = ring_of(parameters.n)
         self._sessions: dict[bytes, _Session] = {}
         self._seen: set[bytes] = set()
+        self._kept: dict[int, _Standing] = {}
         self._deals: dict[bytes, tuple[int, TripleSeed | TripleCorrection]] = {}
         self._dealt: set[bytes] = set()
         self._day: dict[str, deque[tuple[float, int, int]]] = defaultdict(deque)
@@ -216,7 +228,7 @@ class Sessions:
         masked = as_array(message.partial, np.uint64, shape, "partial decryption")
         c0 = as_array(session.c0, np.uint64, shape, "c0")
         c1 = self._c1(session)
-        added = self._added(session)
+        added = self._standing(session).added
         planes = self._planes(session)
         for row in range(batch):
             mine = self._ring.add(unpack(c0[row], "c0"), added)
@@ -229,13 +241,21 @@ class Sessions:
         words = as_array(session.c1, np.uint64, shape, "c1")
         return np.stack([unpack(row, "c1") for row in words])
 
-    def _added(self, session: _Session) -> Residues:
-        """Tombstones and floor(q/2t), (2, lanes, n)."""
-        p, slots = self._parameters, self._custody.blocks[session.header.block]
-        weights = np.uint64(2 * (p.threshold + 1)) << (np.uint64(WIDTH) * np.arange(FIELDS, dtype=np.uint64))
-        message = slots.tombstones().astype(np.uint64) @ weights
-        scaled = self._ring.scale_up(message.reshape(slots.lanes, p.n))
-        return self._ring.add(scaled, half_unit(p.n, slots.lanes))
+    def _standing(self, session: _Session) -> _Standing:
+        """What the block's live slots come to, made anew after a withdrawal. Raises StaleVersion."""
+        p, block = self._parameters, session.header.block
+        slots = self._custody.blocks[block]
+        if slots.version != session.header.version:
+            raise StaleVersion("the block was rebuilt during the session")
+        kept = self._kept.get(block)
+        if kept is None or (kept.version, kept.revision) != (slots.version, slots.revision):
+            weights = np.uint64(2 * (p.threshold + 1)) << (np.uint64(WIDTH) * np.arange(FIELDS, dtype=np.uint64))
+            message = slots.tombstones().astype(np.uint64) @ weights
+            scaled = self._ring.scale_up(message.reshape(slots.lanes, p.n))
+            added = self._ring.add(scaled, half_unit(p.n, slots.lanes))
+            kept = _Standing(slots.version, slots.revision, added, slots.live_mask())
+            self._kept[block] = kept
+        return kept
 
     def _planes(self, session: _Session) -> Words:
         size = session.lanes * self._parameters.n // 64
@@ -313,16 +333,14 @@ class Sessions:
         session = self._session(message.session)
         if session.bits is None or session.decided or sender != self._other(session):
             raise ReplayError(f"match bits of member-{sender} are not due")
-        slots = self._custody.blocks[session.header.block]
-        if slots.version != session.header.version:
-            raise StaleVersion("the block was rebuilt during the session")
+        live = self._standing(session).live
         theirs = as_array(message.bits, np.uint64, session.bits.shape, "match bits")
-        size = session.lanes * self._parameters.n
-        bits = (session.bits ^ theirs).reshape(session.header.batch, FIELDS, size // 64) & slots.live_mask()
+        bits = (session.bits ^ theirs).reshape(session.header.batch, *live.shape) & live
         cap = self._pinned.manifest.match_cap
-        for query in np.flatnonzero(bits.any(axis=(1, 2))):
-            found = [positions(bits[query, f], size) * FIELDS + f for f in range(FIELDS)]
-            numbers = np.sort(np.concatenate(found))
+        queries, fields, coefficients = positions(bits)
+        slots = coefficients * FIELDS + fields
+        for query in np.unique(queries):
+            numbers = np.sort(slots[queries == query])
             if cap is not None and len(numbers) > cap:
                 session.many.append(int(query))
                 numbers = np.sort(numbers[self._chosen(session, int(query), len(numbers), cap)])

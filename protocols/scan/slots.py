@@ -32,6 +32,7 @@ class BlockSlots:
         self.slots = slots
         self._size = lanes * parameters.n
         self.live = np.ones(len(slots), dtype=bool)
+        self.revision = 0  # counts withdrawals, for who keeps things computed from `live`
 
     def withdraw(self, entries: set[bytes]) -> int:
         """Make the slots of these entries tombstones. Returns how many stand here."""
@@ -39,6 +40,7 @@ class BlockSlots:
         likely = np.flatnonzero(np.isin(self.entries[:, 0], np.array(list(halves), dtype=np.uint64)) & self.live)
         here = [row for row in likely if self.entries[row].tobytes() in entries]
         self.live[here] = False
+        self.revision += bool(here)
         return len(here)
 
     def live_mask(self) -> Words:
@@ -52,12 +54,16 @@ class BlockSlots:
         dead[self.slots[self.live]] = 0
         return dead.reshape(self._size, FIELDS)
 
-    def entry_at(self, slot: int) -> bytes:
-        """The id of the live entry at a slot. Raises MessageError."""
-        where = np.flatnonzero((self.slots == slot) & self.live)
-        if len(where) != 1:
-            raise MessageError(f"slot {slot} holds no live entry")
-        return self.entries[where[0]].tobytes()
+    def entries_at(self, slots: list[int]) -> list[bytes]:
+        """The ids of the live entries at these slots. Raises MessageError."""
+        rows = np.full(self._size * FIELDS, -1)
+        rows[self.slots[self.live]] = np.flatnonzero(self.live)
+        if slots and not 0 <= min(slots) <= max(slots) < len(rows):
+            raise MessageError("a slot number is out of range")
+        found = rows[slots]
+        if (found < 0).any():
+            raise MessageError("a slot holds no live entry")
+        return [self.entries[row].tobytes() for row in found]
 
 
 def read_map(message: SlotMap, parameters: Parameters) -> dict[int, BlockSlots]:
