@@ -9,7 +9,7 @@ from protocols.ledger import Message, decode
 from protocols.scan.keys import MEMBERS
 from protocols.scan.messages import Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
-from protocols.scan.sealing import Signed, Verifier, digest
+from protocols.scan.sealing import PublicKeys, Signed, Verifier, digest
 
 M = TypeVar("M", bound=Message)
 
@@ -31,7 +31,7 @@ class Pinned:
         self.manifest = manifest
         self.raw = signed.manifest
         self.digest = digest("manifest", signed.manifest)
-        self.parties = {keys.name: Verifier(keys) for keys in manifest.parties}
+        self.parties = {keys.name: Verifier(keys) for keys in distinct(manifest.parties)}
         for member in MEMBERS:
             if f"member-{member}" not in self.parties:
                 raise MessageError(f"manifest: member-{member} is missing")
@@ -59,6 +59,17 @@ class Pinned:
             except IntegrityError:
                 continue
         raise IntegrityError(f"{kind.__name__}: no member's signature verifies")
+
+
+def distinct(parties: list[PublicKeys]) -> list[PublicKeys]:
+    """The parties, if no name and no key stands twice: else keys that a member did not look for could count as its own.
+
+    Raises MessageError.
+    """
+    for field in ("name", "seal", "verify"):
+        if len({getattr(keys, field) for keys in parties}) != len(parties):
+            raise MessageError(f"manifest: two parties have the same {field}")
+    return parties
 
 
 def _check_signatures(signed: SignedManifest, parties: dict[str, Verifier], needed: int) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from protocols.base import IntegrityError
-from protocols.ledger import decode
 from protocols.scan.ceremony import Ceremony, read_committee_key
 from protocols.scan.custody import Custody
 from protocols.scan.encryption import PublicKey, common_polynomial
-from protocols.scan.manifest import Pinned
+from protocols.scan.manifest import Pinned, distinct
 from protocols.scan.messages import CommitteeKey, Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.parameters import Parameters
 from protocols.scan.sealing import Identity, digest
@@ -30,18 +29,22 @@ class Member:
         return f"<{self.name}>"
 
     def sign_manifest(self, manifest: Manifest) -> SignedManifestPart:
-        """This member's signature. Raises IntegrityError if the manifest does not name its keys."""
-        if self.identity.public not in manifest.parties:
+        """This member's signature. Raises IntegrityError if the manifest does not name its keys, MessageError."""
+        if self.identity.public not in distinct(manifest.parties):
             raise IntegrityError(f"manifest: {self.name}'s keys are not in it")
         signed = self.identity.sign(manifest, SignedManifestPart)
         self._expected = digest("manifest", signed.body)
         return signed
 
     def pin(self, signed: SignedManifest, parameters: Parameters) -> None:
-        """Pin the manifest that this member signed; ready for the ceremony. Raises IntegrityError, MessageError."""
+        """Pin the manifest that this member signed; ready for the ceremony.
+
+        `parameters`: what this member agreed to, whether to an unsafe threshold too. Raises IntegrityError,
+        MessageError, UnsafeThreshold.
+        """
         pinned = Pinned(signed, self._expected)
-        if (manifest := decode(signed.manifest, Manifest)).threshold != parameters.threshold:
-            raise IntegrityError(f"manifest: threshold {manifest.threshold} is not the one agreed on")
+        if pinned.parameters(parameters.allow_unsafe_threshold) != parameters:
+            raise IntegrityError("manifest: its parameters are not the ones agreed on")
         self._pinned, self._parameters = pinned, parameters
         self.ceremony = Ceremony(self.number, self.identity, pinned, parameters)
         self.custody = Custody(self.number, self.identity, pinned, parameters)
