@@ -100,7 +100,7 @@ class Ceremony:
 
     def receive_contribution(self, sender: int, message: KeyContribution) -> None:
         """Raises IntegrityError if it is not what was committed to; MessageError; ReplayError."""
-        if sender in self._parts or sender not in self._commitments:
+        if sender in self._parts or len(self._commitments) < len(self._others):
             raise ReplayError(f"ceremony: a contribution of member-{sender} is not due")
         if not same(self._commitment(sender, bytes(message.b)), self._commitments[sender]):
             raise IntegrityError(f"ceremony: member-{sender} contributes something else than it committed to")
@@ -114,7 +114,9 @@ class Ceremony:
         self._halves[sender] = (self._halves[sender][0], plain[-SEED_BYTES:])
 
     def test_vector(self) -> TestVector:
-        """Step 3, to both others."""
+        """Step 3, to both others. Raises ReplayError before all contributions have come, or a second time."""
+        if len(self._parts) < len(MEMBERS) or self._keys:
+            raise ReplayError("ceremony: test vectors come once, after all contributions")
         parts = [self._parts[member] for member in MEMBERS]
         self._keys = {dealer: KeyShare(self._member, self._dealt[dealer]) for dealer in MEMBERS}
         ciphertexts, self._plaintexts[self._member] = test_ciphertexts(self._parameters, self._a, parts, Stream())
@@ -122,12 +124,16 @@ class Ceremony:
         return TestVector(pack(self._vectors[self._member]).data)
 
     def receive_test_vector(self, sender: int, message: TestVector) -> None:
-        """Raises MessageError."""
+        """Raises ReplayError for a second one, MessageError."""
+        if sender in self._vectors or sender not in self._parts:
+            raise ReplayError(f"ceremony: a test vector of member-{sender} is not due")
         p = self._parameters
         self._vectors[sender] = read_residues(message.ciphertexts, (3, p.lanes + 1), p.n, "test vector")
 
     def _vector(self, dealer: int) -> tuple[Residues, Residues]:
         """c1 (2, n) and c0 (2, R, n) of the sum of everybody's test ciphertexts under one dealer's part."""
+        if len(self._vectors) < len(MEMBERS):
+            raise ReplayError("ceremony: test decryptions come after all test vectors")
         ring = ring_of(self._parameters.n)
         total = np.ascontiguousarray(self._vectors[1][:, dealer - 1])
         for member in (2, 3):
@@ -156,34 +162,47 @@ class Ceremony:
         self._shares[dealer, pair, self._member] = self._keys[dealer].unmask(pair[1], c1, c0, masked)
 
     def open_share(self, dealer: int, pair: tuple[int, int]) -> TestShare:
-        """This member's share of a test decryption that it took part in, to both others."""
-        share = self._shares[dealer, pair, self._member]
+        """This member's share of a test decryption that it took part in, to both others. Raises ReplayError before."""
+        share = self._shares.get((dealer, pair, self._member))
+        if share is None:
+            raise ReplayError("ceremony: a share is opened after its test decryption")
         return TestShare(dealer, list(pair), share.data)
 
     def receive_share(self, sender: int, message: TestShare) -> None:
-        """Raises MessageError."""
+        """Raises ReplayError for a second one, MessageError."""
         shape = (self._parameters.lanes, self._parameters.n)
         pair = (message.pair[0], message.pair[1]) if len(message.pair) == 2 else (0, 0)
         if pair not in PAIRS or sender not in pair or message.dealer not in MEMBERS:
             raise MessageError(f"ceremony: member-{sender} opens a share that it does not have")
+        if (message.dealer, pair, sender) in self._shares:
+            raise ReplayError(f"ceremony: member-{sender} has opened its share already")
         self._shares[message.dealer, pair, sender] = as_array(message.share, np.uint64, shape, "test share")
 
     def tell_plaintext(self) -> TestPlaintext:
         """Step 4, to both others, once every share is open. Raises ReplayError before."""
-        if len(self._shares) < 2 * len(PAIRS) * len(MEMBERS):
-            raise ReplayError("ceremony: plaintexts are told after all shares are open")
+        self._need_all_shares()
         return TestPlaintext(self._plaintexts[self._member].data)
 
     def receive_plaintext(self, sender: int, message: TestPlaintext) -> None:
-        """Raises MessageError."""
+        """Raises ReplayError before all shares are open or for a second one, MessageError."""
+        self._need_all_shares()
+        if sender in self._plaintexts:
+            raise ReplayError(f"ceremony: member-{sender} has told its plaintexts already")
         shape = (3, self._parameters.lanes, self._parameters.n)
         self._plaintexts[sender] = as_array(message.plaintexts, np.uint64, shape, "test plaintext")
+
+    def _need_all_shares(self) -> None:
+        if len(self._shares) < 2 * len(PAIRS) * len(MEMBERS):
+            raise ReplayError("ceremony: plaintexts are told after all shares are open")
 
     def conclude(self) -> tuple[KeyShare, CommitteeKey, dict[int, bytes]]:
         """The key share, the public key, and a PRF key with each other member.
 
-        Raises IntegrityError that names who is at fault if any test decryption failed.
+        Raises IntegrityError that names who is at fault if any test decryption failed; ReplayError before all
+        plaintexts are told.
         """
+        if len(self._plaintexts) < len(MEMBERS):
+            raise ReplayError("ceremony: it is concluded after all plaintexts are told")
         total = np.stack([self._plaintexts[member] for member in MEMBERS]).sum(axis=0, dtype=np.uint64)
         failures = set()
         for dealer in MEMBERS:

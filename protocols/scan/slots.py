@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from protocols.base import MessageError
 from protocols.ledger import as_array
-from protocols.scan.entries import ENTRY_BYTES
+from protocols.scan.entries import ENTRY_BYTES, SHARES
 from protocols.scan.messages import SlotMap
 from protocols.scan.packing import Words, bit_mask
 from protocols.scan.parameters import FIELDS, Parameters
@@ -70,6 +70,10 @@ def read_map(message: SlotMap, parameters: Parameters) -> dict[int, BlockSlots]:
     """The blocks of a slot map. Raises MessageError for lengths, numbers out of range and slots used twice."""
     if not len(message.blocks) == len(message.lanes) == len(message.counts) == len(set(message.blocks)):
         raise MessageError("slot map: blocks, lanes and counts differ in length, or a block comes twice")
+    if message.away not in (None, *SHARES) or not all(
+        0 <= number < 1 << 32 for number in (message.version, *message.blocks, *message.counts)
+    ):
+        raise MessageError("slot map: a version, block, count or member is out of range")
     total = sum(message.counts)
     entries = as_array(message.entries, np.uint8, (total, ENTRY_BYTES), "slot map entries")
     ids = np.ascontiguousarray(entries).view(np.uint64)
@@ -77,7 +81,7 @@ def read_map(message: SlotMap, parameters: Parameters) -> dict[int, BlockSlots]:
     blocks, start = {}, 0
     for block, lanes, count in zip(message.blocks, message.lanes, message.counts, strict=True):
         mine = slots[start : start + count]
-        if not 1 <= lanes <= parameters.lanes or count < 0:
+        if not 1 <= lanes <= parameters.lanes:
             raise MessageError(f"slot map: block {block} has {lanes} lanes; expected 1 to {parameters.lanes}")
         if count and (mine.max() >= lanes * parameters.slots_per_lane or len(np.unique(mine)) != count):
             raise MessageError(f"slot map: block {block} uses a slot twice, or one that it does not have")
