@@ -243,11 +243,12 @@ class Checker:
     def receive_answer(
         self, session: bytes, counts: list[SignedMatchCounts], handles: MatchHandles
     ) -> list[tuple[int, bytes]]:
-        """(query, handle) of every match, checked against the counts that both members signed. The scan is closed.
+        """(query, handle) of every match, checked against the counts that both members signed. Closes the scan.
 
-        Raises IntegrityError if exchange and members disagree, ReplayError for a session that is not open.
+        Raises, and leaves it open, IntegrityError if exchange and members disagree, MessageError; ReplayError for a
+        session that is not open.
         """
-        scan = self._open.pop(session, None)
+        scan = self._open.get(session)
         if scan is None or handles.session != session or len(handles.queries) != len(handles.handles):
             raise ReplayError("the session is not open, or the answer is not about it")
         told = [0] * len(scan.hashes)
@@ -255,8 +256,11 @@ class Checker:
             if not 0 <= query < len(told):
                 raise MessageError(f"match handles: there is no query {query}")
             told[query] += 1
+        if len(counts) != len(scan.pair):
+            raise IntegrityError(f"match counts: {len(counts)} came; both members' are needed")
         for signed, member in zip(counts, scan.pair, strict=True):
             counted = self._pinned.parties[f"member-{member}"].verify(signed, MatchCounts)
-            if counted.session != session or counted.counts != told:
+            if (counted.session, counted.block, counted.counts) != (session, scan.block, told):
                 raise IntegrityError(f"member-{member} counts other matches than the exchange tells")
+        del self._open[session]
         return list(zip(handles.queries, handles.handles, strict=True))

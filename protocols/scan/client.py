@@ -24,7 +24,7 @@ class Client:
     def __init__(self, pinned: Pinned, parameters: Parameters) -> None:
         self._pinned = pinned
         self._parameters = parameters
-        self._pending: dict[bytes, bytes] = {}
+        self._pending: dict[bytes, tuple[str, bytes]] = {}
         self._entries: dict[str, list[bytes]] = {}
 
     def seal(self, cases: Sequence[str], hashes: NDArray[np.uint8]) -> Enrollment:
@@ -33,8 +33,7 @@ class Client:
         for case, row in zip(cases, hashes, strict=True):
             bits = np.unpackbits(row)
             entry = seal_entry(bits, self._parameters, self._pinned.manifest.epoch, self._pinned.members)
-            self._pending[entry.entry] = entry.commitments
-            self._entries.setdefault(case, []).append(entry.entry)
+            self._pending[entry.entry] = case, entry.commitments
             by_case.setdefault(case, CaseEntries(case, [])).entries.append(entry)
         return Enrollment(list(by_case.values()))
 
@@ -44,9 +43,11 @@ class Client:
         Raises IntegrityError if a receipt is missing, forged, or says something else.
         """
         for receipt in self._verified(receipts, "accepted"):
-            told = dict(zip(receipt.entries, receipt.commitments, strict=True))
-            if any(told.get(entry) != commitments for entry, commitments in self._pending.items()):
+            told = dict(zip(receipt.entries, receipt.commitments, strict=False))
+            if any(told.get(entry) != commitments for entry, (_, commitments) in self._pending.items()):
                 raise IntegrityError(f"receipt of {receipt.member}: entries are missing or not as they were sent")
+        for entry, (case, _) in self._pending.items():
+            self._entries.setdefault(case, []).append(entry)
         self._pending.clear()
 
     def check_withdrawn(self, case: str, receipts: Receipts) -> None:
@@ -56,9 +57,12 @@ class Client:
                 raise IntegrityError(f"receipt of {receipt.member}: an entry of the case was not withdrawn")
         del self._entries[case]
 
-    def forget_unconfirmed(self) -> None:
-        """Drop what was sealed since the last receipts."""
+    def check_abandoned(self, receipts: Receipts) -> None:
+        """An enrolment failed: drop what has no receipts or was withdrawn again. Raises IntegrityError."""
+        withdrawn = set.intersection(*(set(receipt.entries) for receipt in self._verified(receipts, "withdrawn")))
         self._pending.clear()
+        kept = {case: [entry for entry in entries if entry not in withdrawn] for case, entries in self._entries.items()}
+        self._entries = {case: entries for case, entries in kept.items() if entries}
 
     def _verified(self, receipts: Receipts, status: str) -> list[EntryReceipt]:
         if len(receipts.receipts) != len(self._pinned.members):

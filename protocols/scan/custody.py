@@ -147,11 +147,12 @@ class Custody:
         return CheckToss(batch_id, batch.toss)
 
     def receive_toss(self, sender: int, message: CheckToss) -> None:
-        """Raises IntegrityError if it is not what was committed to."""
+        """Raises IntegrityError if it is not what was committed to, ReplayError before all have committed."""
         batch = self._batch(message.batch)
-        committed = batch.commitments.get(sender)
+        if len(batch.commitments) < len(MEMBERS):
+            raise ReplayError("check: seeds are told after all have committed")
         expected = digest("toss", message.batch, bytes([sender]), message.seed)
-        if committed is None or not same(committed.toss, expected):
+        if not same(batch.commitments[sender].toss, expected):
             raise IntegrityError(f"check: member-{sender} tells another seed than it committed to")
         batch.tosses[sender] = message.seed
 
@@ -186,7 +187,8 @@ class Custody:
     def receive_opening(self, sender: int, message: CheckOpening) -> None:
         """Raises MessageError if it is not about the same subsets, ReplayError."""
         batch = self._batch(message.batch)
-        if [tuple(bound) for bound in message.bounds] != batch.open or sender in batch.openings:
+        due = self._member in batch.openings and sender not in batch.openings
+        if not due or [tuple(bound) for bound in message.bounds] != batch.open:
             raise ReplayError(f"check: member-{sender} opens sums that are not due")
         batch.openings[sender] = as_array(message.sums, "<u8", (len(batch.open), CHECKS), "check sums")
 
@@ -321,12 +323,20 @@ class Custody:
     def withdraw(self, message: EntryWithdrawal) -> SignedReceipt:
         """Stop matching entries and forget their shares, at once. Raises MessageError for unknown entries."""
         unknown = [entry for entry in message.entries if entry not in self._shares]
+        unknown += message.entries[len(set(message.entries)) :]  # told twice
         if message.epoch != self._epoch or unknown:
             raise MessageError(f"withdrawal: {len(unknown)} entries are unknown or withdrawn already, or another epoch")
         rows = [(entry, self._shares.pop(entry)) for entry in message.entries]
         for slots in self.blocks.values():
             slots.withdraw(set(message.entries))
         return self._receipt("withdrawn", rows)
+
+    def abandon(self, message: EntryWithdrawal) -> SignedReceipt:
+        """Withdraw what was accepted of an enrolment that failed, drop the rest. Raises MessageError."""
+        failed = set(message.entries)
+        self._batches = {key: batch for key, batch in self._batches.items() if failed.isdisjoint(batch.entries)}
+        accepted = [entry for entry in message.entries if entry in self._shares]
+        return self.withdraw(EntryWithdrawal(message.epoch, message.version, accepted))
 
 
 def encryptor(share: int, away: int) -> int:

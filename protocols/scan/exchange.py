@@ -56,17 +56,19 @@ class Exchange:
         self._folder = folder
         self._cases: dict[str, list[bytes]] = {}
         self._case_of: dict[bytes, str] = {}
+        self._seen: set[bytes] = set()
         self._received: dict[bytes, dict[bytes, str]] = {}
         self._waiting: list[bytes] = []
         self._digests: dict[int, bytes] = {}
         self._handles: dict[bytes, str] = {}
+        self._resolved: set[bytes] = set()
 
     # Enrolling ---------------------------------------------------------------------------------------------------
 
     def receive(self, message: Enrollment) -> dict[int, EntryShares]:
         """Take in sealed entries: for each member its part. Entries are `received` until the members accept them.
 
-        Raises ReplayError for an entry id that is known, MessageError.
+        Raises ReplayError for an entry id that was ever seen, MessageError.
         """
         case_of = {}
         for case in message.cases:
@@ -74,11 +76,12 @@ class Exchange:
                 check_lengths(entry.entry, entry.commitments)
                 if len(entry.sealed) != len(SHARES):
                     raise MessageError(f"an entry is sealed to {len(entry.sealed)} members; expected {len(SHARES)}")
-                if entry.entry in case_of or entry.entry in self._case_of:
+                if entry.entry in case_of or entry.entry in self._seen:
                     raise ReplayError("enrolment: an entry id comes twice, or was enrolled before")
                 case_of[entry.entry] = case.case
         batch = secrets.token_bytes(16)
         self._received[batch] = case_of
+        self._seen |= case_of.keys()
         entries = [entry for case in message.cases for entry in case.entries]
         ids, commitments = [entry.entry for entry in entries], [entry.commitments for entry in entries]
         return {
@@ -212,7 +215,12 @@ class Exchange:
     # Matching ----------------------------------------------------------------------------------------------------
 
     def resolve(self, signed: tuple[SignedMatchList, SignedMatchList], pair: tuple[int, int]) -> MatchHandles:
-        """Handles for the matches that both members of a pair list alike. Raises IntegrityError, StaleVersion."""
+        """Handles for the matches that both members of a pair list alike.
+
+        Raises IntegrityError, StaleVersion; ReplayError for a session that was resolved before.
+        """
+        if len(set(pair)) != 2:
+            raise IntegrityError(f"match lists: {pair} is no pair of members")
         lists = []
         for one, member in zip(signed, pair, strict=True):
             told = self._pinned.parties[f"member-{member}"].verify(one, MatchList)
@@ -227,11 +235,12 @@ class Exchange:
         slots = self.blocks.get(a.block)
         if slots is None or slots.version != a.version:
             raise StaleVersion(f"match list: block {a.block}, version {a.version} is not served")
-        handles = []
-        for entry in slots.entries_at(a.slots):
-            handle = secrets.token_bytes(16)
-            self._handles[handle] = self._case_of[entry]
-            handles.append(handle)
+        if a.session in self._resolved:
+            raise ReplayError("match lists: the session was resolved before")
+        cases = [self._case_of[entry] for entry in slots.entries_at(a.slots)]
+        handles = [secrets.token_bytes(16) for _ in cases]
+        self._resolved.add(a.session)
+        self._handles |= dict(zip(handles, cases, strict=True))
         return MatchHandles(a.session, a.queries, handles, a.many)
 
     def case_of(self, handle: bytes) -> str:
@@ -251,14 +260,16 @@ class Exchange:
         return EntryWithdrawal(self._pinned.manifest.epoch, self.version, entries)
 
     def abandon(self) -> EntryWithdrawal:
-        """Forget accepted entries that have no slot yet: their enrolment failed as a whole."""
-        entries, self._waiting = self._waiting, []
-        for entry in entries:
+        """Forget entries that are not settled or have no slot yet: their enrolment failed as a whole."""
+        waiting, self._waiting = self._waiting, []
+        unsettled = [entry for batch in self._received.values() for entry in batch]
+        self._received = {}
+        for entry in waiting:
             case = self._case_of.pop(entry)
             self._cases[case].remove(entry)
             if not self._cases[case]:
                 del self._cases[case]
-        return EntryWithdrawal(self._pinned.manifest.epoch, self.version, entries)
+        return EntryWithdrawal(self._pinned.manifest.epoch, self.version, waiting + unsettled)
 
     def tombstoned(self) -> frozenset[int]:
         """Blocks in which a withdrawn entry still stands as ciphertext."""

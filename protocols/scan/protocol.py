@@ -42,6 +42,7 @@ from protocols.scan.messages import (
     PlaneShares,
     Receipts,
     SignedManifest,
+    SignedReceipt,
     SlotMap,
 )
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
@@ -116,6 +117,7 @@ class Scan(Protocol):
         self._stock_lock = threading.Lock()
         self._away: int | None = None
         self._missed: list[EntryWithdrawal | SlotMap | BlockDigest] = []
+        self._unconfirmed: list[tuple[str, dict[int, SignedReceipt]]] = []
         with self._blas.limit(limits=1, user_api="blas"), self.ledger.phase("setup"):
             self._set_up(
                 Manifest(
@@ -231,13 +233,19 @@ class Scan(Protocol):
                     last = min(first + _ENROLL_STEP, len(cases))
                     self._enroll_step(cases[first:last], hashes[first:last])
                     self._progress("sealing and checking entries", last, len(cases))
+                self._update(self._exchange.assign())
             except BaseException:
-                self._client.forget_unconfirmed()
-                abandoned = self._exchange.abandon()
-                for member in self._members.values():
-                    member.custody.withdraw(self.ledger.send("exchange", member.name, abandoned))
+                self._abandon()
                 raise
-            self._update(self._exchange.assign())
+
+    def _abandon(self) -> None:
+        """Undo an enrolment that failed before its entries had slots."""
+        send, receipts = self.ledger.send, []
+        abandoned = self._exchange.abandon()
+        for member in self._members.values():
+            receipt = member.custody.abandon(send("exchange", member.name, abandoned))
+            receipts.append(send(member.name, "exchange", receipt))
+        self._client.check_abandoned(send("exchange", "client", Receipts(receipts)))
 
     def _enroll_step(self, cases: list[str], hashes: Hashes) -> None:
         send, cpu = self.ledger.send, self.ledger.cpu
@@ -329,7 +337,9 @@ class Scan(Protocol):
         for message in missed:
             received = self.ledger.send("exchange", back.name, message)
             if isinstance(received, EntryWithdrawal):
-                back.custody.withdraw(received)
+                case, receipts = self._unconfirmed.pop(0)
+                receipts[back.number] = self.ledger.send(back.name, "exchange", back.custody.withdraw(received))
+                self._confirm_withdrawal(case, receipts)
             elif isinstance(received, BlockDigest):
                 back.custody.sign_block(received)
             else:
@@ -445,11 +455,16 @@ class Scan(Protocol):
     def _withdraw(self, case: str) -> None:
         send = self.ledger.send
         withdrawal = self._exchange.withdraw(send("client", "exchange", CaseWithdrawal(case)).case)
-        receipts = []
+        receipts = {}
         for member in self._present():
             receipt = member.custody.withdraw(send("exchange", member.name, withdrawal))
-            receipts.append(send(member.name, "exchange", receipt))
+            receipts[member.number] = send(member.name, "exchange", receipt)
         if self._away is not None:
             self._missed.append(withdrawal)
+            self._unconfirmed.append((case, receipts))
             return
-        self._client.check_withdrawn(case, send("exchange", "client", Receipts(receipts)))
+        self._confirm_withdrawal(case, receipts)
+
+    def _confirm_withdrawal(self, case: str, receipts: dict[int, SignedReceipt]) -> None:
+        ordered = Receipts([receipts[member] for member in MEMBERS])
+        self._client.check_withdrawn(case, self.ledger.send("exchange", "client", ordered))
