@@ -1,12 +1,11 @@
 """The tables of THREAT_MODEL.md, made from the protocols' own tables of messages.
 
-`python -m experiments.threat_tables` writes them anew: in each section that has a protocol's name, the table of
-messages. A protocol without a section gets one at the end. The prose around them is written by people.
+`python -m experiments.threat_tables` writes them anew, each between `<!-- messages: NAME -->` and `<!-- end -->`. A
+protocol without one gets a section at the end. The prose around them is written by people.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from protocols import available, create
@@ -14,31 +13,22 @@ from protocols.ledger import MessageKind
 
 THREAT_MODEL = Path(__file__).parent.parent / "THREAT_MODEL.md"
 
-_HEAD = "| message | from | to | function of |\n|---|---|---|---|\n"
-_TABLE = re.compile(re.escape(_HEAD) + r"(\|.*\n)*")
-
 
 def with_tables(text: str) -> str:
     """The threat model's text with the tables of all protocols that can run here."""
     for name, capabilities in available().items():
         if capabilities.why_not is None:
-            text = _replace(text, name, _table(type(create(name)).messages), capabilities.reveals)
+            start, end = f"<!-- messages: {name} -->\n", "<!-- end -->"
+            if start not in text:
+                text += f"\n## {name}\n\nBeyond the matches, it reveals: {capabilities.reveals}.\n\n{start}{end}\n"
+            before, _, rest = text.partition(start)
+            text = before + start + _table(type(create(name)).messages) + end + rest.partition(end)[2]
     return text
 
 
 def _table(messages: tuple[MessageKind, ...]) -> str:
     rows = [f"| {row.kind.__name__} | {row.sender} | {row.receiver} | {row.function_of} |\n" for row in messages]
-    return _HEAD + "".join(rows)
-
-
-def _replace(text: str, name: str, table: str, reveals: str) -> str:
-    before, heading, rest = text.partition(f"\n## {name}\n")
-    if not heading:
-        return f"{text}\n## {name}\n\nBeyond the matches, it reveals: {reveals}.\n\n{table}"
-    section, next_heading, after = rest.partition("\n## ")
-    if not _TABLE.search(section):
-        section = f"{section}\n{table}"
-    return before + heading + _TABLE.sub(lambda _: table, section, count=1) + next_heading + after
+    return "| message | from | to | function of |\n|---|---|---|---|\n" + "".join(rows)
 
 
 if __name__ == "__main__":
