@@ -78,7 +78,7 @@ def methods(config: Config) -> dict[str, Method]:
 
 def run(config: Config, lab: Lab) -> Findings:
     """Go over the grid, method by method."""
-    findings = Findings(tables={"costs": [], "roles": [], "machine": [_machine()]})
+    findings = Findings(tables={"costs": [], "roles": [], "machine": [measure_machine()]})
     rng = np.random.default_rng(config.seed)
     banks = {entries: random_hashes(rng, entries) for entries in config.entries}
     queries = random_hashes(rng, max(config.batches))
@@ -242,7 +242,7 @@ def _importable(name: str) -> bool:
     return True
 
 
-def _machine(size: int = 1024, repeats: int = 7) -> Row:
+def measure_machine(size: int = 1024, repeats: int = 7) -> Row:
     """One thread's float64 matrix product and memory copy."""
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(2, size, size))

@@ -138,7 +138,7 @@ class Exchange:
             room = p.lanes * per_lane - standing
             if room > 0:
                 taken, waiting = waiting[:room], waiting[room:]
-                lanes = max(now.lanes if now else 1, _lanes_for(standing + len(taken), per_lane, p.lanes))
+                lanes = max(now.lanes if now else 1, -(-(standing + len(taken)) // per_lane))
                 used = now.slots if now else np.empty(0, dtype=np.int64)
                 free = np.setdiff1d(np.arange(lanes * per_lane), used, assume_unique=True)
                 slots = np.concatenate([used, _random_choice(free, len(taken))])
@@ -274,14 +274,6 @@ class Exchange:
     def tombstoned(self) -> frozenset[int]:
         """Blocks in which a withdrawn entry still stands as ciphertext."""
         return frozenset(block for block, slots in self.blocks.items() if not slots.live.all())
-
-
-def _lanes_for(entries: int, per_lane: int, most: int) -> int:
-    """The fewest lanes, a power of two or `most`, that hold so many entries."""
-    lanes = 1
-    while lanes < most and lanes * per_lane < entries:
-        lanes *= 2
-    return min(lanes, most)
 
 
 def _random_choice(items: NDArray[np.int64], count: int) -> NDArray[np.int64]:

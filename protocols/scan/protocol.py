@@ -108,7 +108,7 @@ class Scan(Protocol):
             raise ConfigurationError(f"batch is {batch}; expected 1 to 4096")
         self.pair = pair
         self._batch = batch
-        self._workers = self._workers_within(memory, workers or len(os.sched_getaffinity(0)))
+        self.workers = self._workers_within(memory, workers or len(os.sched_getaffinity(0)))
         check_exactness(np, bits)
         self._temporary = tempfile.TemporaryDirectory(prefix="hushmatch-") if folder is None else None
         self._folder = Path(folder or self._temporary.name)  # type: ignore[union-attr]
@@ -360,8 +360,8 @@ class Scan(Protocol):
         def scan(job: tuple[int, int]) -> list[tuple[int, str]]:
             return self._scan(job[0], hashes[job[0] : job[0] + self._batch], job[1])
 
-        with self._blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self._workers) as workers:
-            answers = workers.map(scan, jobs) if self._workers > 1 else map(scan, jobs)
+        with self._blas.limit(limits=1, user_api="blas"), ThreadPoolExecutor(self.workers) as workers:
+            answers = workers.map(scan, jobs) if self.workers > 1 else map(scan, jobs)
             for done, answer in enumerate(answers, start=1):
                 found += answer
                 self._progress("scanning", done, len(jobs))

@@ -1,0 +1,35 @@
+"""The scan's cost experiment on a small grid: exact, every stage accounted for, every figure drawn."""
+
+import pytest
+
+from experiments import results, scan
+from experiments.datasets import open_dataset
+from experiments.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def result():
+    config = scan.Config(entries=(300,), batches=(1, 4), lanes=1, repeats=2, sample=8)
+    findings = scan.run(config, Lab(open_dataset(None), quiet=True))
+    return results.make("scan", scan.QUESTION, "python -m experiments scan", True, {"seed": 1, "repeats": 2}, findings)
+
+
+def test_agrees_with_plaintext_on_banks_loaded_without_sealing(result):
+    assert result.headline["disagreements with plaintext"] == 0
+    assert all(row["matches"] >= 1 for row in result.tables["totals"])
+
+
+def test_stages_and_messages_add_up_to_the_totals(result):
+    for batch in (1, 4):
+        (total,) = result.rows("totals", method="scan", batch=batch)
+        stages = sum(row["cpu_ns_a_comparison"] for row in result.rows("stages", batch=batch))
+        assert stages == pytest.approx(total["cpu_ns_a_comparison"], rel=0.35)
+        wire = sum(row["bytes_a_comparison"] for row in result.rows("wire", batch=batch))
+        assert wire == pytest.approx(total["bytes_a_comparison"])
+    assert {"encryption of zero", "product", "decryption", "comparison", "dealing"} <= set(
+        result.values("stages", "stage")
+    )
+
+
+def test_draws_its_figures(result):
+    assert {name for name, figure in scan.figures(result).items() if figure.axes} == {"stages", "grid"}
