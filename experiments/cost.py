@@ -174,7 +174,9 @@ def _charge(bill: Bill, ledger: Ledger, work: Callable[[], object]) -> None:
         spent[role] += seconds - before.get((role, phase), 0.0)
     for role, seconds in spent.items():
         if seconds or bill.cpu.get(role):
-            bill.cpu[role].append(seconds)
+            earlier = bill.cpu[role]
+            earlier += [0.0] * (len(bill.wall) - len(earlier))  # repeats in which the role had nothing to do
+            earlier.append(seconds)
     bill.message_bytes = sum(message.size for message in ledger.messages[messages:])
 
 
