@@ -24,10 +24,13 @@ from experiments.attacks.common import random_hashes, runnable
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row, quartiles
 from protocols import create
-from protocols.ledger import Ledger
+from protocols.ledger import Ledger, role_of
 from protocols.plaintext import within
 
 QUESTION = "What does privacy cost, in time, traffic and storage?"
+
+_REAL_ENROLLING = 10_000  # larger banks of the scan are loaded without sealing, which changes nothing about matching
+ONE_THREAD = {"scan": {"workers": 1}, "blind": {"threads": 1}}
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,9 @@ class Config:
     seed: int = 1
     entries: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     batches: tuple[int, ...] = (1, 16, 64, 256)
-    repeats: int = 5
-    seconds: float = 40
-    enroll_seconds: float = 90
+    repeats: int = 3
+    seconds: float = 20
+    enroll_seconds: float = 300
     paillier_bits: int = 2048
 
 
@@ -52,10 +55,16 @@ class Bill:
     """One bank's cost. cpu: role -> seconds a repeat. bank_bytes: sent to platforms. Filled by `Method.match`."""
 
     enroll_seconds: float = 0.0
+    enrolled_really: bool = True
     bank_bytes: float = 0.0
     message_bytes: int = 0
     wall: list[float] = field(default_factory=list)
     cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    stages: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def forget(self) -> None:
+        """Start measuring anew."""
+        self.wall, self.cpu, self.stages = [], defaultdict(list), defaultdict(list)
 
 
 # A method enrols a bank and returns (bill, match); match(queries) adds one repeat to the bill.
@@ -78,7 +87,7 @@ def methods(config: Config) -> dict[str, Method]:
 
 def run(config: Config, lab: Lab) -> Findings:
     """Go over the grid, method by method."""
-    findings = Findings(tables={"costs": [], "roles": [], "machine": [measure_machine()]})
+    findings = Findings(tables={"costs": [], "roles": [], "stages": [], "machine": [measure_machine()]})
     rng = np.random.default_rng(config.seed)
     banks = {entries: random_hashes(rng, entries) for entries in config.entries}
     queries = random_hashes(rng, max(config.batches))
@@ -104,11 +113,11 @@ def _points(
         for batch in config.batches:
             if match_a_pair * entries * batch > config.seconds:
                 break
-            bill.wall, bill.cpu = [], defaultdict(list)
+            bill.forget()
             # The first repeat warms caches and compilers; it counts only where there is no time for another.
             match_a_pair = _timed(bill, match, queries[:batch]) / (entries * batch)
             if match_a_pair * entries * batch * config.repeats <= config.seconds:
-                bill.wall, bill.cpu = [], defaultdict(list)
+                bill.forget()
                 for _ in range(config.repeats):
                     _timed(bill, match, queries[:batch])
             yield entries, batch, bill
@@ -128,11 +137,14 @@ def _note(findings: Findings, name: str, entries: int, batch: int, bill: Bill) -
     row |= quartiles(total / pairs * 1e9, "cpu_ns_a_comparison")
     row |= quartiles(np.array(bill.wall) / pairs * 1e9, "wall_ns_a_comparison")
     row |= {"bytes_a_comparison": bill.message_bytes / pairs, "bank_bytes_an_entry": bill.bank_bytes / entries}
-    row |= {"enroll_ms_an_entry": bill.enroll_seconds / entries * 1e3}
+    row |= {"enroll_ms_an_entry": bill.enroll_seconds / entries * 1e3 if bill.enrolled_really else None}
     findings.tables["costs"].append(row)
     for role, seconds in bill.cpu.items():
         part: Row = {"method": name, "entries": entries, "batch": batch, "role": role}
         findings.tables["roles"].append(part | quartiles(np.array(seconds) / pairs * 1e9, "cpu_ns_a_comparison"))
+    for (role, stage), seconds in bill.stages.items():
+        step: Row = {"method": name, "entries": entries, "batch": batch, "role": role, "stage": stage}
+        findings.tables["stages"].append(step | quartiles(np.array(seconds) / pairs * 1e9, "cpu_ns_a_comparison"))
 
 
 def _headline(findings: Findings) -> Row:
@@ -149,13 +161,19 @@ def _headline(findings: Findings) -> Row:
 
 def _contract(name: str) -> Method:
     def method(bank: NDArray[np.uint8]) -> tuple[Bill, Match]:
-        protocol, bill = create(name), Bill()
+        protocol, bill = create(name, **ONE_THREAD.get(name, {})), Bill()
+        keys = _sent_to_platforms(protocol.ledger)
         start = time.perf_counter()
-        protocol.enroll([f"case-{number}" for number in range(len(bank))], bank)
+        if name == "scan" and len(bank) > _REAL_ENROLLING:
+            from experiments.scan import load
+
+            load(protocol, bank)  # type: ignore[arg-type]
+            bill.enrolled_really = False
+        else:
+            protocol.enroll([f"case-{number}" for number in range(len(bank))], bank)
         protocol.match(bank[:1] ^ 0x55)  # what is prepared at the first query belongs to enrolling
         bill.enroll_seconds = time.perf_counter() - start
-        sent = protocol.ledger.bytes_by_kind("enroll")
-        bill.bank_bytes = sum(size for (_, _, receiver), (_, size) in sent.items() if receiver == "platform")
+        bill.bank_bytes = _sent_to_platforms(protocol.ledger) - keys
 
         def match(queries: NDArray[np.uint8]) -> None:
             _charge(bill, protocol.ledger, lambda: protocol.match(queries))
@@ -165,19 +183,32 @@ def _contract(name: str) -> Method:
     return method
 
 
+def _sent_to_platforms(ledger: Ledger) -> int:
+    """Bytes of all messages to platforms but those of matching."""
+    return sum(m.size for m in ledger.messages if m.phase != "match" and role_of(m.receiver) == "platform")
+
+
 def _charge(bill: Bill, ledger: Ledger, work: Callable[[], object]) -> None:
     """Run `work` and add what the ledger counted meanwhile."""
-    before, messages = dict(ledger.cpu_seconds), len(ledger.messages)
+    before, messages = dict(ledger.stage_seconds), len(ledger.messages)
     work()
-    spent: dict[str, float] = defaultdict(float)
-    for (role, phase), seconds in ledger.cpu_seconds.items():
-        spent[role] += seconds - before.get((role, phase), 0.0)
-    for role, seconds in spent.items():
-        if seconds or bill.cpu.get(role):
-            earlier = bill.cpu[role]
-            earlier += [0.0] * (len(bill.wall) - len(earlier))  # repeats in which the role had nothing to do
-            earlier.append(seconds)
+    roles: dict[str, float] = defaultdict(float)
+    stages: dict[tuple[str, str], float] = defaultdict(float)
+    for (party, phase, stage), seconds in ledger.stage_seconds.items():
+        if phase == "match":
+            spent = seconds - before.get((party, phase, stage), 0.0)
+            roles[role_of(party)] += spent
+            stages[role_of(party), stage] += spent
+    for role, spent in roles.items():
+        _append(bill.cpu[role], spent, len(bill.wall))
+    for key, spent in stages.items():
+        _append(bill.stages[key], spent, len(bill.wall))
     bill.message_bytes = sum(message.size for message in ledger.messages[messages:])
+
+
+def _append(repeats: list[float], seconds: float, earlier: int) -> None:
+    """Add one repeat's seconds after `earlier` others, in some of which there was nothing to do."""
+    repeats += [0.0] * (earlier - len(repeats)) + [seconds]
 
 
 def _numpy(bank: NDArray[np.uint8]) -> tuple[Bill, Match]:
@@ -218,7 +249,7 @@ def _paillier(key_bits: int, bank: NDArray[np.uint8]) -> tuple[Bill, Match]:
     start = time.perf_counter()
     sealed = [public.encrypt(int(bit)) for bit in np.unpackbits(bank[0])]
     size = 2 * key_bits // 8
-    bill = Bill((time.perf_counter() - start) * len(bank), len(sealed) * size * len(bank))
+    bill = Bill((time.perf_counter() - start) * len(bank), bank_bytes=len(sealed) * size * len(bank))
 
     def match(queries: NDArray[np.uint8]) -> None:
         scale = len(bank) * len(queries)

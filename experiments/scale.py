@@ -27,7 +27,9 @@ TARGET_ENTRIES, TARGET_RATE = 10_000_000, 4_000
 TERMS = 4  # of the model: a, b, c, d
 
 # Slots that a protocol fills before it opens another block: a block costs the same however full it is.
-BLOCK = {"bfv": 2048}
+BLOCK = {"bfv": 2048, "scan": 20_480}
+INDEXES = ("blind",)  # protocols that look up: a query costs the same whatever the bank's size
+BATCH = {"scan": 64}  # results that a protocol pads a batch to
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ def run(config: Config, lab: Lab) -> Findings:
 
 
 def fit(name: str, rows: Sequence[Row]) -> NDArray[np.float64]:
-    """(a, b, c, d) seconds that fit the rows' CPU times best in relative terms; too few rows tell d only."""
+    """(a, b, c, d) seconds, the best relative fit of the rows' CPU times; for an index c only, from few rows d only."""
+    if name in INDEXES:
+        return np.array([0, 0, np.median([_seconds(row) / row["batch"] for row in rows]), 0])
     if len(rows) <= TERMS:
         return np.array([0, 0, 0, np.median([row["cpu_ns_a_comparison"] / 1e9 for row in rows])])
     terms = np.array([_terms(name, row["entries"], row["batch"]) for row in rows])
@@ -100,7 +104,8 @@ def predict(name: str, model: NDArray[np.float64], entries: float, batch: float)
 def _terms(name: str, entries: float, batch: float) -> NDArray[np.float64]:
     block = BLOCK.get(name, 1)
     slots = ceil(entries / block) * block
-    return np.array([1.0, slots, batch, slots * batch])
+    asked = ceil(batch / BATCH.get(name, 1)) * BATCH.get(name, 1)
+    return np.array([1.0, slots, asked, slots * asked])
 
 
 def _seconds(row: Row) -> float:
@@ -109,8 +114,7 @@ def _seconds(row: Row) -> float:
 
 def _need(config: Config, name: str, model: NDArray[np.float64], measured: Row, entries: int, rate: int) -> Row:
     cores = predict(name, model, entries, config.batch) / config.batch * rate
-    # An index sends the same a query whatever the bank's size; a scan sends so much a comparison.
-    sent = measured["bytes_a_comparison"] * (measured["entries"] if model[2] > model[3] * entries else entries)
+    sent = measured["bytes_a_comparison"] * (measured["entries"] if name in INDEXES else entries)
     return {
         "method": name,
         "entries": entries,

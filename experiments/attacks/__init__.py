@@ -18,7 +18,7 @@ from experiments.results import Findings, Result
 __all__ = ["ATTACKS", "QUESTION", "QUICK", "Config", "figures", "run"]
 
 QUESTION = "What breaks, and what stops it?"
-ATTACKS = ("inversion", "oracle", "geometry", "harvest", "noise")
+ATTACKS = ("inversion", "oracle", "geometry", "malformed", "chosen", "harvest", "noise")
 
 
 def run(config: Config, lab: Lab) -> Findings:

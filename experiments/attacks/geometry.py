@@ -27,14 +27,15 @@ Matrix = NDArray[Any]  # float64
 
 
 def run(config: Config, lab: Lab) -> Findings:
-    """Separate the distances that the key holder of `bfv` sees; then the same from uniform values."""
+    """Separate the distances that the key holder of `bfv` sees; then the same from what a member of `scan` sees."""
     rng = np.random.default_rng(config.seed)
     bank, uploads = random_hashes(rng, config.slots, BITS), random_hashes(rng, config.uploads, BITS)
     truth = 2.0 * np.unpackbits(bank, axis=1) - 1
     views = {"distances computed in the clear": hamming(uploads, bank).astype(np.float64)}
     if "bfv" in runnable(BITS):
         views["bfv"] = _bfv_view(bank, uploads)
-    views["one-time pads"] = rng.integers(0, 512, (config.uploads, config.slots)).astype(np.float64)
+    if "scan" in runnable(BITS):
+        views["scan"] = _scan_view(bank, uploads)
     findings = Findings(tables={"geometry": [], "verdicts": []})
     for name, view in views.items():
         found = separate(view, BITS, rng)
@@ -42,8 +43,8 @@ def run(config: Config, lab: Lab) -> Findings:
             right = best_symmetry(found, truth) if known == 0 else with_known(found, truth, known)
             row: Row = {"view": name, "uploads": config.uploads, "slots": config.slots, "known_entries": known}
             findings.tables["geometry"].append(row | {"bits_right": right})
-            if known in (0, 24) and name in ("bfv", "one-time pads"):
-                defence = "none: the key holder sees distances" if name == "bfv" else "one-time-padded results"
+            if known in (0, 24) and name in ("bfv", "scan"):
+                defence = "none: the key holder sees distances" if name == "bfv" else "a member sees one-time pads"
                 what = "bits right, up to symmetry" if known == 0 else "bits right"
                 findings.tables["verdicts"].append(
                     verdict("3 geometry", name, defence, f"{what}, {known} entries known", right, right > 0.99, 0.5)
@@ -88,6 +89,21 @@ def _bfv_view(bank: NDArray[np.uint8], uploads: NDArray[np.uint8]) -> Matrix:
     blocks = -(-len(bank) // slots)
     rows = [np.concatenate(seen[first : first + blocks], axis=1) for first in range(0, len(seen), blocks)]
     return np.concatenate(rows)[:, : len(bank)].astype(np.float64)
+
+
+def _scan_view(bank: NDArray[np.uint8], uploads: NDArray[np.uint8]) -> Matrix:
+    """The values that member 1, as A, holds after decryption, slot by slot: its shares of the distances."""
+    protocol: Any = create("scan", bits=BITS, threshold=0, lanes=1, workers=1)
+    protocol.enroll([f"case-{number}" for number in range(len(bank))], bank)
+    seen = remember(protocol._members[1].sessions._key_share, "unmask")
+    protocol.match(uploads)
+    slots = protocol._members[1].custody.blocks[0].slots
+    order = [protocol._exchange._case_of[protocol._exchange.blocks[0].entry_at(slot)] for slot in slots.tolist()]
+    column = np.empty(len(bank), dtype=np.int64)
+    column[[int(case.removeprefix("case-")) for case in order]] = slots
+    place, field = np.divmod(column, 5)
+    shares = np.array([share.reshape(-1) for share in seen[: len(uploads)]])
+    return ((shares[:, place] >> (10 * field + 1).astype(np.uint64)) & np.uint64(511)).astype(np.float64)
 
 
 def figure(result: Result) -> Figure:

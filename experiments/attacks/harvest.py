@@ -8,17 +8,21 @@ formula, which then says what a bank of a million loses to a platform with a hun
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments import plots
-from experiments.attacks.common import Config, random_hashes, verdict
+from experiments.attacks.common import Config, random_hashes, remember, runnable, verdict
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
+from protocols import create
 
 WIDTHS = (16, 24, 32, 48, 64)  # k
 BANDS = 64  # L
+SMALL = 150  # entries, and uploads, of the run through the protocol
 BANK, UPLOADS_A_DAY = 1_000_000, 100_000_000
 _COLOURS = (plots.RED, plots.ORANGE, plots.PINK, plots.SKY, plots.BLUE)
 
@@ -44,7 +48,24 @@ def run(config: Config, lab: Lab) -> Findings:
             verdict("6 harvesting", f"blind, k = {width}", f"bands of {width} bits",
                     "share of 10^6 entries opened by 10^8 uploads", share, share > 0.01, 0.0)
         )  # fmt: skip
+    if "blind" in runnable():
+        for width in (12, 64):
+            share = _opened_by_a_platform(rng, width)
+            findings.tables["verdicts"].append(
+                verdict(f"6 harvesting, the protocol itself, {SMALL} uploads", f"blind, k = {width}",
+                        f"bands of {width} bits", f"share of {SMALL} entries opened", share, share > 0.01, 0.0)
+            )  # fmt: skip
     return findings
+
+
+def _opened_by_a_platform(rng: np.random.Generator, width: int) -> float:
+    """The share of a small bank that a platform of `blind` opens with as many unrelated uploads."""
+    tokens = {"bands": 16, "entry_tokens": 16, "query_tokens": 16}
+    protocol: Any = create("blind", k=width, allow_unsafe_k=True, threads=1, **tokens)
+    protocol.enroll([f"case-{number}" for number in range(SMALL)], random_hashes(rng, SMALL))
+    opened = remember(protocol._platform, "_open")
+    protocol.match(random_hashes(rng, SMALL))
+    return len({fingerprint.tobytes() for fingerprint in opened}) / SMALL
 
 
 def collisions(

@@ -23,6 +23,7 @@ def result(folder):
     return measured
 
 
+@pytest.mark.slow
 def test_every_runnable_protocol_is_measured_beside_plaintext(result):
     assert {n for n, can in available().items() if can.why_not is None} <= set(result.values("costs", "method"))
     for row in result.rows("costs"):
@@ -31,6 +32,7 @@ def test_every_runnable_protocol_is_measured_beside_plaintext(result):
     assert result.rows("machine")[0]["float64_matmul_gflops"] > 0.1
 
 
+@pytest.mark.slow
 def test_roles_add_up_to_the_whole(result):
     for point in result.rows("costs", repeats=2):
         where = {key: point[key] for key in ("method", "entries", "batch")}
@@ -68,12 +70,19 @@ def test_the_model_finds_the_coefficients_that_made_the_costs_and_predicts_a_hel
     assert model == pytest.approx(truth, rel=0.05)
 
 
+def test_an_index_is_charged_by_query_and_not_by_entry():
+    rows = [{"entries": 1000, "batch": q, "cpu_ns_a_comparison": 60_000.0} for q in (1, 16)]
+    model = scale.fit("blind", rows)
+    assert scale.predict("blind", model, 10**8, 5) == pytest.approx(5 * 0.06)
+
+
 def test_a_block_costs_the_same_however_full_it_is():
     model = np.array([0, 0, 0, 1e-9])
     assert scale.predict("bfv", model, 1, 1) == scale.predict("bfv", model, 2048, 1)
     assert scale.predict("bfv", model, 2049, 1) == 2 * scale.predict("bfv", model, 2048, 1)
 
 
+@pytest.mark.slow
 def test_the_target_is_stated_for_every_method(result, folder):
     stated = conduct("scale", Lab(open_dataset(None), quiet=True, results=folder), True, "command")
     at_target = stated.rows("needs", entries=10_000_000, uploads_a_second=4_000)

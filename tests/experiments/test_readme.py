@@ -53,6 +53,7 @@ def test_the_protocol_is_listed_and_keeps_the_contract(installed):
     assert [tuple(match) for match in found] == [(0, "c"), (2, "a"), (0, "c")]
 
 
+@pytest.mark.slow
 def test_experiments_include_it(installed):
     result = conduct("accuracy", Lab(open_dataset(None), jobs=1, quiet=True), True, "command")
     (row,) = result.rows("agreement", protocol="tags")

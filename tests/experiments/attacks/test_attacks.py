@@ -22,6 +22,7 @@ def verdicts(result, attack, against):
     return [row["succeeds"] for row in rows]
 
 
+@pytest.mark.slow
 def test_a_raw_hash_draws_its_photo_and_a_sealed_one_does_not(result):
     assert verdicts(result, "1", "plaintext") == [True]
     for name in available():
@@ -38,6 +39,7 @@ def test_the_thumbnail_has_the_signs_that_the_hash_says():
     assert np.array_equal((coefficients > 0).ravel()[::-1], bits == 1)
 
 
+@pytest.mark.slow
 def test_walks_find_a_fingerprint_within_the_known_number_of_queries(result):
     assert all(row["bits_right"] == 1 for row in result.rows("oracle") if available()[row["protocol"]].exact)
     assert all(row["queries"] <= 257 + oracle.STEPS for row in result.rows("oracle"))
@@ -53,11 +55,13 @@ def test_the_threshold_walk_needs_a_match_to_start_from():
     assert np.mean(found == truth) < 0.7
 
 
+@pytest.mark.slow
 def test_distances_give_every_fingerprint_and_one_time_pads_none(result):
     right = {(row["view"], row["known_entries"]): row["bits_right"] for row in result.rows("geometry")}
     assert right["distances computed in the clear", 0] > 0.999
-    assert right["one-time pads", 0] < 0.6
-    assert abs(right["one-time pads", 24] - 0.5) < 0.02
+    if ("scan", 0) in right:
+        assert right["scan", 0] < 0.6
+        assert abs(right["scan", 24] - 0.5) < 0.02
     if ("bfv", 0) in right:
         assert right["bfv", 0] > 0.999
         assert right["bfv", 24] > 0.999
@@ -72,15 +76,17 @@ def test_known_entries_fix_order_and_signs():
     assert geometry.with_known(shuffled, truth, 1) < 0.7
 
 
+@pytest.mark.slow
 def test_measured_band_hits_are_those_of_the_formula(result):
     narrow = result.rows("harvest", band_bits=16)[0]
     assert narrow["hits"] == pytest.approx(narrow["hits_expected"], rel=0.05)
     assert result.rows("harvest", band_bits=64)[0]["hits"] == 0
     assert verdicts(result, "6", "blind, k = 32") == [True]
-    assert verdicts(result, "6", "blind, k = 64") == [False]
+    assert not any(verdicts(result, "6", "blind, k = 64"))
     assert harvest.expected_share(1e30, 10, 64) == 1
 
 
+@pytest.mark.slow
 def test_marked_ciphertexts_show_every_query_bit(result):
     if "bfv" not in available() or available()["bfv"].why_not is not None:
         pytest.skip("TenSEAL is missing")
@@ -89,6 +95,34 @@ def test_marked_ciphertexts_show_every_query_bit(result):
     assert not honest
 
 
+@pytest.mark.slow
+def test_a_malformed_entry_succeeds_only_with_the_check_switched_off(result):
+    for row in result.rows("malformed"):
+        assert row["refused"] == row["check"]
+        assert (row["strangers_matched_an_entry"] == 0) == row["check"]
+        assert row["check"] or row["strangers_matched_an_entry"] == pytest.approx(32 / 512, rel=0.1)
+        if row["values_below"] > 1 << 30:
+            assert (row["honest_entries_silenced"] > 0.03) == (not row["check"])
+
+
+@pytest.mark.slow
+def test_chosen_results_read_the_bank_and_the_key(result):
+    if "scan" in available() and available()["scan"].why_not is None:
+        assert [(row["way"], row["right"]) for row in result.rows("chosen")] == [
+            ("weights", 1),
+            ("alone", 1),
+            ("key", 1),
+        ]
+
+
+@pytest.mark.slow
+def test_a_real_blinded_index_is_harvested_at_narrow_bands_only(result):
+    if "blind" in available() and available()["blind"].why_not is None:
+        assert verdicts(result, "6", "blind, k = 12") == [True]
+        assert verdicts(result, "6", "blind, k = 64") == [False, False]
+
+
+@pytest.mark.slow
 def test_every_attack_has_a_figure_and_one_without_photos_to_show(result, tmp_path):
     with plots.style():
         assert set(attacks.figures(result)) == set(attacks.ATTACKS)
