@@ -1,0 +1,77 @@
+"""Residues and bits: what is packed comes back, and what does not belong is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocols.base import MessageError
+from protocols.scan.packing import bit_mask, field_planes, pack, positions, unpack
+from protocols.scan.parameters import FIELDS, PRIMES, RESIDUE_BITS, T_BITS, WIDTH
+
+SIZES = st.sampled_from([256, 4096])
+
+
+def random_residues(seed, *shape):
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.integers(-(p // 2), p // 2 + 1, shape).astype(np.float64) for p in PRIMES])
+
+
+@given(seed=st.integers(0, 2**32), n=SIZES, lanes=st.integers(1, 3))
+@settings(max_examples=15, deadline=None)
+def test_residues_come_back(seed, n, lanes):
+    residues = random_residues(seed, lanes, n)
+    words = pack(residues)
+    assert words.shape == (2, lanes, RESIDUE_BITS, n // 64)
+    assert np.array_equal(unpack(words, "x"), residues)
+    assert words.nbytes == 2 * lanes * n * RESIDUE_BITS // 8
+
+
+def test_extreme_residues_come_back():
+    residues = np.stack([np.resize([p // 2, -(p // 2), 0, 1, -1], 256).astype(np.float64) for p in PRIMES])
+    assert np.array_equal(unpack(pack(residues), "x"), residues)
+
+
+@given(seed=st.integers(0, 2**32), row=st.integers(0, 255))
+@settings(max_examples=15, deadline=None)
+def test_the_layout_is_columns_of_bit_strings(seed, row):
+    residues = random_residues(seed, 256)
+    words = pack(residues)
+    for index, p in enumerate(PRIMES):
+        bits = np.unpackbits(words[index, :, row % 4].copy().view(np.uint8), bitorder="little")
+        number = int.from_bytes(
+            np.packbits(bits[RESIDUE_BITS * (row // 4) :][:RESIDUE_BITS], bitorder="little"), "little"
+        )
+        assert number == int(residues[index, row]) % p
+
+
+@pytest.mark.parametrize("prime", [0, 1])
+@pytest.mark.parametrize("value", [0, 1, (1 << RESIDUE_BITS) - 1 - PRIMES[0]])
+def test_a_residue_not_below_its_prime_is_refused(prime, value):
+    words = pack(np.zeros((2, 256)))
+    for bit in range(RESIDUE_BITS):  # column 0, row 0
+        words[prime, 0, 0] |= np.uint64(((PRIMES[prime] + value) >> bit & 1) << bit)
+    with pytest.raises(MessageError, match="c1: a residue is not below its prime"):
+        unpack(words, "c1")
+
+
+@given(seed=st.integers(0, 2**32), n=st.sampled_from([256, 512, 4096]))
+@settings(max_examples=10, deadline=None)
+def test_planes_hold_bit_j_of_field_f(seed, n):
+    values = np.random.default_rng(seed).integers(0, 1 << T_BITS, n, dtype=np.uint64)
+    planes = np.zeros((2, WIDTH, FIELDS, n // 64), dtype=np.uint64)
+    field_planes(values, planes, 1)
+    assert not planes[0].any()
+    for j in range(WIDTH):
+        for f in range(FIELDS):
+            expected = np.flatnonzero(values >> np.uint64(f * WIDTH + j) & np.uint64(1))
+            (found,) = positions(planes[1, j, f])
+            assert np.array_equal(np.sort(found), expected)
+
+
+@given(indices=st.sets(st.integers(0, 511)))
+def test_bit_mask_and_positions_undo_each_other(indices):
+    chosen = np.array(sorted(indices), dtype=np.int64)
+    row, found = positions(np.stack([np.zeros(8, dtype=np.uint64), bit_mask(chosen, 512)]))
+    assert (row == 1).all()
+    assert np.array_equal(np.sort(found), chosen)
