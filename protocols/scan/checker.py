@@ -240,6 +240,10 @@ class Checker:
         filler = np.frombuffer(secrets.token_bytes((batch - len(hashes)) * width), dtype=np.uint8)
         return np.concatenate([hashes, filler.reshape(-1, width)])
 
+    def abandon(self, session: bytes) -> None:
+        """Forget a scan that failed. What it was made from is never used again."""
+        self._open.pop(session, None)
+
     def receive_answer(
         self, session: bytes, counts: list[SignedMatchCounts], handles: MatchHandles
     ) -> list[tuple[int, bytes]]:

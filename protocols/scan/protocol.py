@@ -18,7 +18,15 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from protocols.base import Capabilities, ConfigurationError, Hashes, IntegrityError, Protocol, ProtocolError
+from protocols.base import (
+    Capabilities,
+    ConfigurationError,
+    Hashes,
+    HushmatchError,
+    IntegrityError,
+    Protocol,
+    ProtocolError,
+)
 from protocols.ledger import Message, encode
 from protocols.scan.ceremony import PAIRS, read_committee_key
 from protocols.scan.checker import Checker
@@ -41,6 +49,7 @@ from protocols.scan.messages import (
     Manifest,
     PlaneShares,
     Receipts,
+    ScanResults,
     SignedManifest,
     SignedReceipt,
     SlotMap,
@@ -376,6 +385,19 @@ class Scan(Protocol):
             platform.zeros.prepare(lanes)
         with cpu(_PLATFORM, "product"):
             session, to_a, to_b = platform.scan(hashes, block, self.pair)
+        try:
+            return [(start + query, case) for query, case in self._answer(session, to_a, to_b, lanes, len(hashes))]
+        except HushmatchError:
+            for role in (platform, a.sessions, b.sessions):
+                role.abandon(session)
+            raise
+
+    def _answer(
+        self, session: bytes, to_a: ScanResults, to_b: ScanResults, lanes: int, asked: int
+    ) -> list[tuple[int, str]]:
+        """From a batch of results to the platform's answer: (query, case), of the first `asked` queries."""
+        send, cpu, platform = self.ledger.send, self.ledger.cpu, self._checker
+        a, b = (self._members[number] for number in self.pair)
         headers = {}
         for member, results in ((a, to_a), (b, to_b)):
             received = send(_PLATFORM, member.name, results)
@@ -401,8 +423,7 @@ class Scan(Protocol):
         handles = send("exchange", _PLATFORM, handles)
         with cpu(_PLATFORM):
             answer = platform.receive_answer(session, counts, handles)
-        real = [(query, handle) for query, handle in answer if query < len(hashes)]
-        return [(start + query, self._exchange.case_of(handle)) for query, handle in real]
+        return [(query, self._exchange.case_of(handle)) for query, handle in answer if query < asked]
 
     def _compare(self, session: bytes, a: Member, b: Member, lanes: int) -> None:
         send, cpu = self.ledger.send, self.ledger.cpu

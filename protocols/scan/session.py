@@ -369,6 +369,10 @@ class Sessions:
         match_counts = MatchCounts(name, h.session, h.block, counts)
         return self._identity.sign(match_list, SignedMatchList), self._identity.sign(match_counts, SignedMatchCounts)
 
+    def abandon(self, session_id: bytes) -> None:
+        """Forget a session that failed. It is not answered any more, and its id stays used."""
+        self._sessions.pop(session_id, None)
+
     def _session(self, session_id: bytes) -> _Session:
         session = self._sessions.get(session_id)
         if session is None:
