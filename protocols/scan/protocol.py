@@ -378,7 +378,7 @@ class Scan(Protocol):
 
     def _scan(self, start: int, hashes: Hashes, block: int) -> list[tuple[int, str]]:
         """One batch against one block, from the platform's uploads to its answer."""
-        send, cpu, platform = self.ledger.send, self.ledger.cpu, self._checker
+        cpu, platform = self.ledger.cpu, self._checker
         a, b = (self._members[number] for number in self.pair)
         lanes = platform.blocks[block].lanes
         with cpu(_PLATFORM, "encryption of zero"):
