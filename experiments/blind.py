@@ -1,0 +1,291 @@
+"""The blinded index: what it finds at what price, what it gives away by accident, and what a query costs.
+
+Recall counts copies within the rule's threshold that share a token with their original. Two fingerprints share a
+token exactly when they share an OPRF input, so inputs are compared and the OPRF is left out: it is a keyed
+permutation of them as far as recall and collisions go. Costs are measured with the OPRF, on one thread.
+
+No photo that is measured here had a part in choosing the parameters, unless a user gives photos that had. The
+intervals resample photos: copies of one photo are not independent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from experiments import edits, plots
+from experiments.accuracy import mean_by_photo
+from experiments.attacks.common import random_hashes
+from experiments.lab import Lab
+from experiments.results import Findings, Result, Row
+from hashing.image import open_image, pdq_of
+from protocols import create
+from protocols.blind import bands
+from protocols.blind.parameters import SAFE_BAND_BITS, Parameters
+from protocols.blind.table import COLUMNS, ROW_SIZE, TokenTable
+from protocols.ledger import role_of
+
+QUESTION = "What does the blinded index find, at how many OPRF evaluations, and what does it give away?"
+FARTHEST = 63  # distances up to here are looked at: beyond the rule a shared token opens an entry but is no match
+_COLOURS = {16: plots.RED, 24: plots.ORANGE, 32: plots.PINK, 48: plots.SKY, 56: plots.GREEN, 64: plots.BLUE}
+
+
+@dataclass(frozen=True)
+class Config:
+    """band_bits, tokens: the frontier's k and T, tokens of an entry and evaluations of a query. unrelated: entries,
+    and queries against them. cost_tokens, repeats: timed queries. banks: entries of tables that are looked up in.
+    """
+
+    seed: int = 1
+    edits: tuple[str, ...] = tuple(edits.EDITS)
+    band_bits: tuple[int, ...] = (48, 56, 64)
+    tokens: tuple[int, ...] = (32, 64, 128, 256, 512)
+    bootstraps: int = 1000
+    accident_bits: tuple[int, ...] = (16, 24, 32, 48, 64)
+    unrelated: int = 100_000
+    cost_tokens: tuple[int, ...] = (64, 128, 256, 512)
+    repeats: int = 15
+    banks: tuple[int, ...] = (10_000, 1_000_000)
+
+
+QUICK = Config(
+    edits=("JPEG 50", "resize 50 %", "resize 25 %", "blur 2 px"),
+    band_bits=(64,),
+    tokens=(32, 128),
+    bootstraps=50,
+    accident_bits=(16, 64),
+    unrelated=2_000,
+    cost_tokens=(64,),
+    repeats=3,
+    banks=(100, 1_000),
+)
+
+
+def run(config: Config, lab: Lab) -> Findings:
+    """Recall by evaluations and by distance, accidental collisions, cost of a query."""
+    findings = Findings()
+    _measure_recall(findings, config, lab)
+    for k in lab.progress(config.accident_bits, "looking for accidents"):
+        findings.tables.setdefault("accidents", []).extend(_accidents(k, config))
+    for k in config.accident_bits:
+        last = [row for row in findings.tables["accidents"] if row["band_bits"] == k][-1]
+        findings.headline[f"entries_opened_by_accident_k{k}"] = last["entries_opened"]
+    for tokens in lab.progress(config.cost_tokens, "timing queries"):
+        findings.tables.setdefault("cost", []).extend(_costs(tokens, config))
+    for row in findings.tables["cost"]:
+        mode = "voprf" if row["proofs"] else "oprf"
+        findings.headline[f"cpu_ms_{mode}_{row['tokens']}"] = row["all_ms"]
+    findings.tables["lookup"] = _lookups(config)
+    times = [row["query_ms"] for row in findings.tables["lookup"]]
+    findings.headline["query_ms_largest_bank_over_smallest"] = times[-1] / times[0]
+    findings.headline["table_bytes_a_token"] = ROW_SIZE
+    return findings
+
+
+def _measure_recall(findings: Findings, config: Config, lab: Lab) -> None:
+    tasks = [(name, path, config) for name, path in lab.photos.originals.items()]
+    rows = [(owner, *row) for owner, found in enumerate(lab.map(shared, tasks, "choosing tokens")) for row in found]
+    owner, distance = (np.array([row[at] for row in rows], dtype=np.int64) for at in (0, 1))
+    hits = {key: np.array([row[2][key] for row in rows]) for key in _settings(config)}
+    rng = np.random.default_rng(config.seed)
+    near = distance <= Parameters().threshold
+    findings.headline["pairs_within_threshold"] = int(near.sum())
+    for (k, tokens, known), hit in hits.items():
+        mean, low, high = mean_by_photo(hit[near], owner[near], rng, config.bootstraps)
+        name: Row = {"band_bits": k, "tokens": tokens, "margins": known}
+        measured: Row = {"recall": mean, "recall_low": low, "recall_high": high, "pairs": int(near.sum())}
+        findings.tables.setdefault("frontier", []).append(name | measured)
+        if known and k == SAFE_BAND_BITS:
+            findings.headline |= {f"recall_{tokens}": mean, f"recall_{tokens}_low": low, f"recall_{tokens}_high": high}
+            for at in range(FARTHEST + 1):
+                here = distance == at
+                mean, low, high = mean_by_photo(hit[here], owner[here], rng, config.bootstraps)
+                row: Row = {"tokens": tokens, "distance": at, "pairs": int(here.sum())}
+                row |= {"shared": mean, "shared_low": low, "shared_high": high}
+                findings.tables.setdefault("by_distance", []).append(row)
+
+
+def _settings(config: Config) -> list[tuple[int, int, bool]]:
+    return [(k, tokens, known) for k in config.band_bits for tokens in config.tokens for known in (True, False)]
+
+
+def shared(task: tuple[str, Path, Config]) -> list[tuple[int, dict[tuple[int, int, bool], bool]]]:
+    """For each edited copy of one photo, at distance <= FARTHEST: the distance, and whether a token is shared, by
+    (k, tokens, whether margins are known).
+    """
+    name, path, config = task
+    photo = open_image(path).convert("RGB")
+    original = pdq_of(photo)
+    copies = [pdq_of(edits.apply(edit, photo, name, config.seed)) for edit in config.edits]
+    distances = [original.fingerprint.distance(copy.fingerprint) for copy in copies]
+    copies = [copy for copy, distance in zip(copies, distances, strict=True) if distance <= FARTHEST]
+    found = {}
+    for k, tokens, known in _settings(config):
+        parameters = Parameters(k=k, entry_tokens=tokens, query_tokens=tokens, allow_unsafe_k=True)
+        entry, *queries = (_inputs(each, known, tokens, parameters) for each in (original, *copies))
+        found[k, tokens, known] = [bool(entry & query) for query in queries]
+    near = [distance for distance in distances if distance <= FARTHEST]
+    return [(distance, {key: hit[at] for key, hit in found.items()}) for at, distance in enumerate(near)]
+
+
+def _inputs(pdq: Any, known: bool, tokens: int, parameters: Parameters) -> set[bytes]:
+    packed = np.frombuffer(pdq.fingerprint.data, dtype=np.uint8)[None]
+    return set(bands.inputs(packed, pdq.margins[None] if known else None, tokens, parameters)[0])
+
+
+def _accidents(k: int, config: Config) -> list[Row]:
+    """How many of N entries N unrelated queries open, as the queries come in; uniform hashes, first T bands."""
+    parameters = Parameters(k=k, allow_unsafe_k=True)
+    tokens, count = parameters.query_tokens, config.unrelated
+    rng = np.random.default_rng(config.seed)
+    entries, queries = (np.unpackbits(random_hashes(rng, count), axis=1) for _ in range(2))
+    opened_by = np.full(count, count)  # the first query that opens each entry
+    for band in bands.positions(parameters)[:tokens]:
+        asked, first = np.unique(_words(queries[:, band]), return_index=True)
+        held = _words(entries[:, band])
+        at = np.minimum(np.searchsorted(asked, held), len(asked) - 1)
+        np.minimum(opened_by, np.where(asked[at] == held, first[at], count), out=opened_by)
+    rows: list[Row] = []
+    for asked_so_far in np.unique(np.logspace(0, np.log10(count), 26).astype(int)).tolist():
+        row: Row = {"band_bits": k, "tokens": tokens, "entries": count, "queries": asked_so_far}
+        row |= {"entries_opened": int((opened_by < asked_so_far).sum())}
+        rows.append(row | {"expected": count * -np.expm1(-float(asked_so_far) * tokens * 2.0**-k)})
+    return rows
+
+
+def _words(bits: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    packed = np.zeros((len(bits), 8), dtype=np.uint8)
+    body = np.packbits(bits, axis=1)
+    packed[:, : body.shape[1]] = body
+    return packed.view(np.uint64).ravel()
+
+
+def _costs(tokens: int, config: Config) -> list[Row]:
+    """CPU milliseconds of one query by role, with and without proofs, 2 of 3 members; the two take turns."""
+    rng = np.random.default_rng(config.seed)
+    protocols = {proofs: create("blind", query_tokens=tokens, proofs=proofs, threads=1) for proofs in (False, True)}
+    spent: dict[bool, list[dict[str, float]]] = {False: [], True: []}
+    for _ in range(config.repeats + 1):  # the first warms up
+        query, margins = rng.integers(0, 256, (1, 32), dtype=np.uint8), rng.standard_normal((1, 256))
+        for proofs, protocol in protocols.items():
+            spent[proofs].append(_cpu_ms(protocol, query, margins))
+    rows: list[Row] = []
+    for proofs, samples in spent.items():
+        row: Row = {"tokens": tokens, "proofs": proofs}
+        for role in ("platform", "member"):
+            row[f"{role}_ms"] = median(sample[role] for sample in samples[1:])
+        totals = [sum(sample.values()) for sample in samples[1:]]
+        row |= {"all_ms": median(totals), "all_ms_smallest": min(totals)}
+        size = sum(m.size for m in protocols[proofs].ledger.messages if m.phase == "match")
+        rows.append(row | {"bytes_a_query": size // (config.repeats + 1)})
+    return rows
+
+
+def _cpu_ms(protocol: Any, query: NDArray[np.uint8], margins: NDArray[np.float64]) -> dict[str, float]:
+    before = dict(protocol.ledger.cpu_seconds)
+    protocol.match(query, margins)
+    spent: dict[str, float] = defaultdict(float)
+    for (role, phase), seconds in protocol.ledger.cpu_seconds.items():
+        spent[role_of(role)] += 1000 * (seconds - before.get((role, phase), 0.0))
+    return spent
+
+
+def _lookups(config: Config) -> list[Row]:
+    """A query against tables of different sizes, made up directly: sorted random ids, everything else zero."""
+    rng = np.random.default_rng(config.seed)
+    protocol: Any = create("blind", threads=1)
+    tokens = protocol.parameters.entry_tokens
+    tables = {entries: _made_up(rng, entries * tokens) for entries in config.banks}
+    samples: dict[int, list[tuple[float, float]]] = {entries: [] for entries in config.banks}
+    for _ in range(2 * config.repeats):
+        query, margins = rng.integers(0, 256, (1, 32), dtype=np.uint8), rng.standard_normal((1, 256))
+        ids = rng.integers(0, 256, (tokens, 12), dtype=np.uint8)
+        for entries, table in tables.items():
+            protocol._platform.table = table
+            start = time.perf_counter()
+            table.find(ids)
+            lookup = 1000 * (time.perf_counter() - start)
+            samples[entries].append((lookup, sum(_cpu_ms(protocol, query, margins).values())))
+    rows: list[Row] = []
+    for entries, values in samples.items():
+        row: Row = {"entries": entries, "rows": len(tables[entries]), "bytes": tables[entries].nbytes}
+        row |= {"lookup_ms": median(value[0] for value in values), "query_ms": median(value[1] for value in values)}
+        rows.append(row)
+    return rows
+
+
+def _made_up(rng: np.random.Generator, rows: int) -> TokenTable:
+    gaps = rng.integers(1, 2**64 // rows, rows, dtype=np.uint64, endpoint=True)
+    head = np.cumsum(gaps)  # ascending, and below 2^64
+    others = [np.zeros((rows, *shape), dtype) for name, (dtype, shape) in COLUMNS.items() if name != "head"]
+    return TokenTable(head, *others)
+
+
+def figures(result: Result) -> dict[str, Figure]:
+    """frontier (recall against evaluations), distance (where recall is lost), accidents (what chance opens)."""
+    return {
+        "frontier": _draw_frontier(result),
+        "distance": _draw_distance(result),
+        "accidents": _draw_accidents(result),
+    }
+
+
+def _draw_frontier(result: Result) -> Figure:
+    figure, axes = plots.new()
+    for k in result.values("frontier", "band_bits"):
+        for known, line in ((True, "-"), (False, "--")):
+            rows = result.rows("frontier", band_bits=k, margins=known)
+            x = [row["tokens"] for row in rows]
+            label = f"k = {k}" if known else f"k = {k}, margins unknown"
+            axes.plot(x, [row["recall"] for row in rows], f"o{line}", color=_COLOURS[k], label=label)
+            if known:
+                low, high = ([row[key] for row in rows] for key in ("recall_low", "recall_high"))
+                axes.fill_between(x, low, high, color=_COLOURS[k], alpha=0.12)
+    axes.axhline(0.93, color=plots.BLACK, linestyle=":", linewidth=1)
+    axes.set_xscale("log", base=2)
+    axes.set(
+        xlabel="OPRF evaluations a query, and tokens an entry", ylabel="copies within the threshold that are found"
+    )
+    axes.set_xticks(result.values("frontier", "tokens"), [str(t) for t in result.values("frontier", "tokens")])
+    axes.legend()
+    return figure
+
+
+def _draw_distance(result: Result) -> Figure:
+    figure, axes = plots.new()
+    for tokens, colour in zip(result.values("by_distance", "tokens"), plots.LOOKS.values(), strict=False):
+        rows = [row for row in result.rows("by_distance", tokens=tokens) if row["pairs"]]
+        x = [row["distance"] for row in rows]
+        axes.plot(x, [row["shared"] for row in rows], ".-", color=colour[0], label=f"{tokens} tokens")
+        low, high = ([row[key] for row in rows] for key in ("shared_low", "shared_high"))
+        axes.fill_between(x, low, high, color=colour[0], alpha=0.12)
+    axes.axvline(31.5, color=plots.BLACK, linestyle="--", linewidth=1)
+    axes.text(32, 1.0, "beyond: opened, not reported", va="top", fontsize=9)
+    axes.set(xlabel="Hamming distance of copy and original (bits)", ylabel="copies that share a token (k = 64)")
+    axes.legend(loc="lower left")
+    return figure
+
+
+def _draw_accidents(result: Result) -> Figure:
+    figure, axes = plots.new()
+    for k in result.values("accidents", "band_bits"):
+        rows = result.rows("accidents", band_bits=k)
+        x = [row["queries"] for row in rows]
+        axes.plot(x, [row["expected"] / row["entries"] for row in rows], "-", color=_COLOURS[k], linewidth=1)
+        seen = [row for row in rows if row["entries_opened"]]
+        label = f"k = {k}: {rows[-1]['entries_opened']} opened"
+        y = [row["entries_opened"] / row["entries"] for row in seen]
+        axes.plot([row["queries"] for row in seen], y, "o", color=_COLOURS[k], label=label)
+    axes.set(
+        xscale="log", yscale="log", ylim=(1e-13, 3), xlabel="unrelated queries asked", ylabel="share of bank opened"
+    )
+    axes.legend(title="markers: counted; lines: expected", loc="lower right")
+    return figure

@@ -1,0 +1,62 @@
+"""The blinded index's numbers: margins help, small bands leak, a large bank costs nothing."""
+
+import numpy as np
+import pytest
+
+from experiments import blind, plots
+from experiments.__main__ import conduct
+from experiments.datasets import open_dataset
+from experiments.lab import Lab
+from protocols import create
+
+
+@pytest.fixture(scope="module")
+def result():
+    return conduct("blind", Lab(open_dataset(None), jobs=1, quiet=True), True, "command")
+
+
+def test_margins_and_more_tokens_find_more(result):
+    recall = {(row["tokens"], row["margins"]): row["recall"] for row in result.rows("frontier")}
+    assert recall[32, False] < recall[32, True] <= recall[128, True]
+    assert recall[128, True] > 0.93
+    assert all(row["recall_low"] <= row["recall"] <= row["recall_high"] for row in result.rows("frontier"))
+
+
+def test_near_copies_are_always_found(result):
+    near = [row for row in result.rows("by_distance", tokens=128) if row["distance"] <= 8 and row["pairs"]]
+    assert near
+    assert all(row["shared"] == 1 for row in near)
+
+
+def test_small_bands_give_entries_away_and_wide_ones_do_not(result):
+    (narrow,), (wide,) = ([row for row in result.rows("accidents", band_bits=k, queries=2000)] for k in (16, 64))
+    assert narrow["entries_opened"] == pytest.approx(narrow["expected"], rel=0.1)
+    assert wide["entries_opened"] == 0
+
+
+def test_proofs_cost_the_platform_and_not_the_members(result):
+    plain, proved = result.rows("cost")
+    assert proved["platform_ms"] > plain["platform_ms"]
+    assert proved["bytes_a_query"] > plain["bytes_a_query"]
+
+
+def test_inputs_that_are_equal_give_the_protocol_a_match():
+    """What stands in for the OPRF here decides as the OPRF does."""
+    rng = np.random.default_rng(4)
+    options = {"bands": 64, "entry_tokens": 12, "query_tokens": 12}
+    protocol = create("blind", threshold=40, **options)
+    signal = rng.standard_normal((30, 256))
+    copies = signal + 0.15 * rng.standard_normal(signal.shape)
+    bank, queries = (np.packbits(values > 0, axis=1) for values in (signal, copies))
+    protocol.enroll([str(number) for number in range(30)], bank, signal)
+    matched = {match.query for match in protocol.match(queries, copies)}
+    parameters = protocol.parameters
+    ours, theirs = (blind.bands.inputs(h, m, 12, parameters)[0] for h, m in ((bank, signal), (queries, copies)))
+    equal = {n for n in range(30) if set(ours[12 * n : 12 * n + 12]) & set(theirs[12 * n : 12 * n + 12])}
+    distance = np.unpackbits(bank ^ queries, axis=1).sum(axis=1)
+    assert matched == {n for n in equal if distance[n] <= 40} != set()
+
+
+def test_figures(result):
+    with plots.style():
+        assert set(blind.figures(result)) == {"frontier", "distance", "accidents"}
