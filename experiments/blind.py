@@ -261,16 +261,19 @@ def _draw_frontier(result: Result) -> Figure:
 
 def _draw_distance(result: Result) -> Figure:
     figure, axes = plots.new()
-    for tokens, colour in zip(result.values("by_distance", "tokens"), plots.LOOKS.values(), strict=False):
-        rows = [row for row in result.rows("by_distance", tokens=tokens) if row["pairs"]]
+    tokens = result.values("by_distance", "tokens")
+    shown = {tokens[0]: plots.SKY, tokens[len(tokens) // 2]: plots.ORANGE, tokens[-1]: plots.BLUE}
+    for count, colour in shown.items():
+        rows = [row for row in result.rows("by_distance", tokens=count) if row["pairs"]]
         x = [row["distance"] for row in rows]
-        axes.plot(x, [row["shared"] for row in rows], ".-", color=colour[0], label=f"{tokens} tokens")
+        axes.plot(x, [row["shared"] for row in rows], ".-", color=colour, label=f"{count} tokens")
         low, high = ([row[key] for row in rows] for key in ("shared_low", "shared_high"))
-        axes.fill_between(x, low, high, color=colour[0], alpha=0.12)
+        axes.fill_between(x, low, high, color=colour, alpha=0.1)
     axes.axvline(31.5, color=plots.BLACK, linestyle="--", linewidth=1)
-    axes.text(32, 1.0, "beyond: opened, not reported", va="top", fontsize=9)
+    axes.text(32.5, 0.97, "beyond the rule: opened, not reported", va="top", fontsize=9)
     axes.set(xlabel="Hamming distance of copy and original (bits)", ylabel="copies that share a token (k = 64)")
-    axes.legend(loc="lower left")
+    axes.set(title="bands: 95 % intervals, photos resampled")
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.88))
     return figure
 
 
@@ -287,5 +290,5 @@ def _draw_accidents(result: Result) -> Figure:
     axes.set(
         xscale="log", yscale="log", ylim=(1e-13, 3), xlabel="unrelated queries asked", ylabel="share of bank opened"
     )
-    axes.legend(title="markers: counted; lines: expected", loc="lower right")
+    axes.legend(title="markers: counted\nlines: expected", loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -1,8 +1,8 @@
 """What everybody must agree on, and why the numbers are what they are (docs/blind.md has the measurements).
 
-k = 64 positions a band: with k = 32, T tokens a query and a bank of N entries, an unrelated query shares a token
-with N * T / 2^k entries by accident, and whoever shares a token with an entry may open it. At k = 64 a platform
-that asks 10^8 queries a day of a bank of 10^6 entries waits longer than a century for the first.
+k = 64 positions a band: an unrelated query of T tokens shares one with some of N entries by accident at most
+N * T / 2^k times, and whoever shares a token with an entry opens it. A platform that asks 10^8 queries a day of a
+bank of 10^6 entries opens, at T = 128, all of it within a day if k = 32, and its first one after years if k = 64.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from protocols.blind.oprf import MAX_BATCH, Mode
 MEMBERS = 3
 QUORUM = 2  # members that must answer; one alone learns and can compute nothing
 SAFE_BAND_BITS = 64
-MAX_THRESHOLD = 40  # farther pairs agree on no band: recall 0.01 between 40 and 47, measured as in docs/blind.md
+MAX_THRESHOLD = 40  # one copy in twenty at that distance shares a band, and none from 46 on: see docs/blind.md
 
 
 @dataclass(frozen=True, slots=True)
