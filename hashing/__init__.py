@@ -4,7 +4,9 @@ HashingError
 ├── FingerprintError    a fingerprint's fields, or the name of an algorithm
 ├── UnreadableImage     not an image, a broken one, or one of a kind that is not read
 ├── ImageTooLarge       more memory than is allowed
-└── ImageTooSmall       too few pixels to say anything
+├── ImageTooSmall       too few pixels to say anything
+├── ListError           a fingerprint list, or a row of it
+└── VariantsError       the name of a set of variants
 """
 
 from hashing.fingerprint import RULES, Fingerprint, FingerprintError, HashingError, Rule, hamming, pack, rule_for
@@ -17,6 +19,8 @@ from hashing.image import (
     hash_image,
     open_image,
 )
+from hashing.lists import ListError, read_list, write_list
+from hashing.variants import Variants, VariantsError, fingerprints_to_enroll, fingerprints_to_query
 
 __all__ = [
     "ALGORITHMS",
@@ -26,12 +30,19 @@ __all__ = [
     "HashingError",
     "ImageTooLarge",
     "ImageTooSmall",
+    "ListError",
     "Rule",
     "UnreadableImage",
+    "Variants",
+    "VariantsError",
     "dihedral_fingerprints",
+    "fingerprints_to_enroll",
+    "fingerprints_to_query",
     "hamming",
     "hash_image",
     "open_image",
     "pack",
+    "read_list",
     "rule_for",
+    "write_list",
 ]

@@ -166,12 +166,18 @@ def _box_along_columns(x: NDArray[np.float32]) -> None:
             x[i, j] = total[j] / size
 
 
-@njit("float32[:, ::1](float32[:, ::1])", cache=True, nogil=True)
-def _downsample(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A, (64, 64), from luma (H, W), which is overwritten."""
+@njit("void(float32[:, ::1])", cache=True, nogil=True)
+def blur(x: NDArray[np.float32]) -> None:
+    """The tent filter over luma (H, W), in place: what is left of it is sampled at block centres."""
     for _ in range(2):
         _box_along_rows(x)
         _box_along_columns(x)
+
+
+@njit("float32[:, ::1](float32[:, ::1])", cache=True, nogil=True)
+def _downsample(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A, (64, 64), from luma (H, W), which is overwritten."""
+    blur(x)
     rows, columns = x.shape
     small = np.empty((SIDE, SIDE), np.float32)
     for i in range(SIDE):
