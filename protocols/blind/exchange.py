@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocols.base import IntegrityError, MessageError, ReplayError
+from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.blind.entries import ENTRY_ID, KEY, ROW_ID, entry_size
 from protocols.blind.messages import BankUpdate, Manifest, MatchReport, Removal, SealedEntries, Withdrawal
 from protocols.blind.parameters import Parameters
@@ -19,7 +19,7 @@ class Exchange:
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        self._manifest: Manifest | None = None
+        self._epoch: int | None = None
         self._cases: dict[int, str] = {}
         self._seen: set[bytes] = set()
         self._next = 0
@@ -29,11 +29,16 @@ class Exchange:
         """The manifest on which all members agree. Raises IntegrityError if they do not."""
         if any(manifest != manifests[0] for manifest in manifests):
             raise IntegrityError("the members do not agree on the manifest: one of them dealt two ways")
-        self._manifest = manifests[0]
-        return self._manifest
+        self._epoch = manifests[0].epoch
+        return manifests[0]
 
     def add(self, sealed: Sequence[SealedEntries]) -> BankUpdate:
-        """Give the entries slots; what platforms add. All or nothing. Raises MessageError, ReplayError."""
+        """Give the entries slots; what platforms add. All or nothing.
+
+        Raises MessageError, ReplayError, and StaleVersion before there is a key.
+        """
+        if self._epoch is None:
+            raise StaleVersion("no manifest has been published: there is no key that entries could be sealed under")
         size, count = entry_size(self._parameters.bits), self._parameters.entry_tokens
         cases, ids = [], []
         for part in sealed:
@@ -53,7 +58,7 @@ class Exchange:
         self._cases.update(enumerate(cases, first))
         self._next += len(cases)
         joined = (b"".join(getattr(part, field) for part in sealed) for field in ("entries", "ids", "labels"))
-        return BankUpdate(self._manifest.epoch if self._manifest else 0, first, *joined)
+        return BankUpdate(self._epoch, first, *joined)
 
     def resolve(self, report: MatchReport) -> list[str | None]:
         """The case of every matched slot; None where it has been withdrawn. Raises MessageError."""

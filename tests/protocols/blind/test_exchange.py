@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from protocols.base import IntegrityError, MessageError, ReplayError
+from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.blind import entries
 from protocols.blind.exchange import Exchange
 from protocols.blind.messages import MatchReport, SealedEntries, Withdrawal
@@ -13,14 +13,20 @@ from protocols.blind.parameters import Parameters
 PARAMETERS = Parameters(bands=32, entry_tokens=4, query_tokens=4)
 
 
+@pytest.fixture
+def exchange(committee):
+    made = Exchange(PARAMETERS)
+    made.publish([committee().manifest] * 3)
+    return made
+
+
 def sealed(rng, *cases):
     tokens = rng.integers(0, 256, (len(cases) * 4, 64), dtype=np.uint8)
     parts = entries.seal(np.zeros((len(cases), 32), np.uint8), tokens, np.zeros((len(cases), 4), int), 1)
     return SealedEntries(list(cases), *(part.tobytes() for part in parts))
 
 
-def test_slots_are_numbered_on_and_resolved_until_withdrawn(rng):
-    exchange = Exchange(PARAMETERS)
+def test_slots_are_numbered_on_and_resolved_until_withdrawn(exchange, rng):
     assert exchange.add([sealed(rng, "a", "b"), sealed(rng, "a")]).first_slot == 0
     assert exchange.add([sealed(rng, "c")]).first_slot == 3
     assert exchange.resolve(MatchReport([3, 0, 2], [1])) == ["c", "a", "a"]
@@ -29,8 +35,7 @@ def test_slots_are_numbered_on_and_resolved_until_withdrawn(rng):
     assert exchange.resolve(MatchReport([3, 0, 2], [])) == ["c", None, None]
 
 
-def test_an_entry_id_that_was_used_is_refused_and_nothing_is_added(rng):
-    exchange = Exchange(PARAMETERS)
+def test_an_entry_id_that_was_used_is_refused_and_nothing_is_added(exchange, rng):
     first = sealed(rng, "a")
     exchange.add([first])
     with pytest.raises(ReplayError, match="entry id"):
@@ -42,15 +47,14 @@ def test_an_entry_id_that_was_used_is_refused_and_nothing_is_added(rng):
 
 
 @pytest.mark.parametrize("field", ["entries", "ids", "labels"])
-def test_lengths_that_do_not_fit_are_refused_by_name(rng, field):
+def test_lengths_that_do_not_fit_are_refused_by_name(exchange, rng, field):
     good = sealed(rng, "a", "b")
     for data in (getattr(good, field)[:-1], getattr(good, field) + b"x", b""):
         with pytest.raises(MessageError, match=field):
-            Exchange(PARAMETERS).add([msgspec.structs.replace(good, **{field: data})])
+            exchange.add([msgspec.structs.replace(good, **{field: data})])
 
 
-def test_slots_that_never_were_are_refused(rng):
-    exchange = Exchange(PARAMETERS)
+def test_slots_that_never_were_are_refused(exchange, rng):
     exchange.add([sealed(rng, "a")])
     for report in (MatchReport([1], []), MatchReport([-1], []), MatchReport([], [7])):
         with pytest.raises(MessageError, match="slot"):
@@ -61,3 +65,8 @@ def test_members_that_were_dealt_different_keys_are_noticed(committee):
     one, other = committee().manifest, committee().manifest
     with pytest.raises(IntegrityError, match="do not agree"):
         Exchange(PARAMETERS).publish([one, one, other])
+
+
+def test_entries_before_there_is_a_key_are_refused(rng):
+    with pytest.raises(StaleVersion, match="no manifest"):
+        Exchange(PARAMETERS).add([sealed(rng, "a")])
