@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow lint tables constraints clean
+.PHONY: help demo test test-slow lint tables bench results report notebooks constraints clean
 
 help:
 	@echo "make demo         run the whole job on real photos: plaintext beside every encrypted protocol"
@@ -11,6 +11,10 @@ help:
 	@echo "make test-slow    the tests marked slow (minutes)"
 	@echo "make lint         ruff and mypy"
 	@echo "make tables       write THREAT_MODEL.md's tables anew from the protocols' messages"
+	@echo "make bench        what privacy costs on this machine: every protocol side by side, and the scan by stage"
+	@echo "make results      run all experiments in full, into experiments/results (an hour)"
+	@echo "make report       run all experiments quickly and write out/report.html, one self-contained page"
+	@echo "make notebooks    run the notebooks and keep their outputs"
 	@echo "make constraints  write constraints.txt anew from pyproject.toml, newest versions"
 	@echo "make clean        remove $(VENV) and caches"
 
@@ -30,6 +34,22 @@ lint: $(VENV)/.dev
 
 tables: $(VENV)/.dev
 	$(BIN)/python -m experiments.threat_tables
+
+bench: $(VENV)/.experiments
+	$(BIN)/python -m experiments cost
+	$(BIN)/python -m experiments scan
+	$(BIN)/python -m experiments scale
+
+results: $(VENV)/.experiments
+	$(BIN)/python -m experiments all --out experiments/results
+
+report: $(VENV)/.experiments
+	$(BIN)/python -m experiments all --quick --out out
+	$(BIN)/python -m experiments.report out
+
+notebooks: $(VENV)/.notebooks
+	$(BIN)/jupytext --to ipynb --update notebooks/*.py
+	$(BIN)/python -m pytest --nbmake --overwrite -p no:cacheprovider --override-ini addopts= notebooks
 
 # The newest versions that fit pyproject.toml, for every platform and Python >= 3.11.
 constraints: $(VENV)/.lock

@@ -42,8 +42,8 @@ class Config:
     entries: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     batches: tuple[int, ...] = (1, 16, 64, 256)
     repeats: int = 3
-    seconds: float = 20
-    enroll_seconds: float = 300
+    seconds: float = 10
+    enroll_seconds: float = 120
     paillier_bits: int = 2048
 
 

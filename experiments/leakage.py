@@ -94,7 +94,7 @@ def _record(name: str, config: Config, seed: int) -> Recording:
 def _messages(name: str, first: Recording, second: Recording) -> list[Row]:
     """One row for each kind, phase, sender and receiver."""
     tables = [_by_kind(each.protocol) for each in (first, second)]
-    words = {row.tobytes()[at : at + RUN] for row in first.hashes for at in range(len(row) - RUN + 1)}
+    words = runs(first.hashes)
     function_of = {(m.kind.__name__, m.sender, m.receiver): m.function_of for m in first.protocol.messages}
     rows: list[Row] = []
     for key, payloads in tables[0].items():
@@ -103,7 +103,7 @@ def _messages(name: str, first: Recording, second: Recording) -> list[Row]:
         row: Row = {"protocol": name, "phase": phase, "kind": kind, "sender": sender, "receiver": receiver}
         row |= {"messages": len(payloads), "bytes": sum(sizes), "smallest": sizes[0], "largest": sizes[-1]}
         row |= {"function_of": function_of[kind, sender, receiver]}
-        row |= {"shows_fingerprint": any(_holds(payload, words) for payload in payloads)}
+        row |= {"shows_fingerprint": any(holds(payload, words) for payload in payloads)}
         row |= {"length_depends_on_data": sizes != sorted(map(len, tables[1].get(key, [])))}
         rows.append(row)
     return rows
@@ -117,8 +117,23 @@ def _by_kind(protocol: Protocol) -> dict[tuple[str, str, str, str], list[bytes]]
     return table
 
 
-def _holds(payload: bytes, words: set[bytes]) -> bool:
-    return any(word in payload for word in words)
+def runs(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Every eight consecutive bytes of every hash, as words."""
+    windows = np.lib.stride_tricks.sliding_window_view(hashes, RUN, axis=1)
+    return np.unique(np.ascontiguousarray(windows).view(np.uint64))
+
+
+def holds(payload: bytes, words: NDArray[np.uint64]) -> bool:
+    """Whether any of the words stands in the bytes, wherever it starts. A table of their first two bytes sorts out
+    what need not be looked at: messages are long.
+    """
+    likely = np.zeros(1 << 16, dtype=bool)
+    likely[words.view(np.uint16)[::4]] = True
+    for start in range(min(RUN, len(payload) - RUN + 1)):
+        here = np.frombuffer(payload, dtype=np.uint64, offset=start, count=(len(payload) - start) // RUN)
+        if np.isin(here[likely[here.view(np.uint16)[::4]]], words).any():
+            return True
+    return False
 
 
 def _distances_seen(config: Config, lab: Lab) -> list[Row]:

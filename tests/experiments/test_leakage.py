@@ -1,5 +1,6 @@
 """The recorded messages are all there, and a fingerprint in the clear is found where there is one."""
 
+import numpy as np
 import pytest
 
 from experiments import leakage, plots
@@ -27,8 +28,15 @@ def test_every_message_says_what_it_is_a_function_of(result):
 
 
 def test_the_search_sees_eight_bytes_anywhere():
-    assert leakage._holds(b"..abcdefgh..", {b"abcdefgh"})
-    assert not leakage._holds(b"..abcdefg...", {b"abcdefgh"})
+    hashes = np.random.default_rng(1).integers(0, 256, (3, 32), dtype=np.uint8)
+    words = leakage.runs(hashes)
+    assert len(words) == 3 * 25
+    piece = hashes[1, 11:19].tobytes()
+    for before in range(9):
+        assert leakage.holds(bytes(before) + piece + b"..", words)
+        assert leakage.holds(bytes(before) + piece, words)
+        assert not leakage.holds(bytes(before) + piece[:7] + b"..........", words)
+    assert not leakage.holds(b"short", words)
 
 
 def test_figures(result):
