@@ -21,7 +21,7 @@
 # %%
 import numpy as np
 
-from experiments.attacks.common import random_hashes, remember
+from experiments.attacks.common import case_at, random_hashes, remember
 from experiments.notebook import table
 from hashing import hamming
 from protocols import create
@@ -92,7 +92,7 @@ table(
 # %%
 protocol.match(uploads)
 slots = protocol._members[1].custody.blocks[0].slots
-place, field = divmod(int(slots[7]), 5)
+place, field = divmod(int(slots[case_at(protocol, slots.tolist()).index("case-7")]), 5)
 held = np.array([share.reshape(-1)[place] for share in seen_by_a])
 held = (held >> np.uint64(10 * field + 1)) & np.uint64(511)
 held.reshape(2, -1)[:, :5]

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments import plots
-from experiments.attacks.common import Config, random_hashes, remember, runnable, verdict
+from experiments.attacks.common import Config, case_at, random_hashes, remember, runnable, verdict
 from experiments.attacks.malformed import SMALL
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
@@ -152,8 +152,7 @@ class CheatingPlatform:
                 yield decode(decode(message.payload, SignedMatchList).body, MatchList)
 
     def _row_of(self, slot: int) -> int:
-        exchange = self._protocol._exchange
-        return int(exchange._case_of[exchange.blocks[0].entry_at(slot)].removeprefix("case-"))
+        return int(case_at(self._protocol, [slot])[0].removeprefix("case-"))
 
     def _true_secret(self) -> NDArray[np.int64]:
         """Lane 0's secret, from two members' shares: only to check the attack."""

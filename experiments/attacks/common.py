@@ -69,3 +69,9 @@ def remember(role: Any, method: str) -> list[Any]:
 
     setattr(role, method, curious)
     return seen
+
+
+def case_at(protocol: Any, slots: list[int]) -> list[str]:
+    """Whose entries stand at these slots of block 0 of a `scan`: what the exchange knows."""
+    exchange = protocol._exchange
+    return [exchange._case_of[entry] for entry in exchange.blocks[0].entries_at(slots)]

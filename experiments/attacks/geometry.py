@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments import plots
-from experiments.attacks.common import Config, random_hashes, remember, runnable, verdict
+from experiments.attacks.common import Config, case_at, random_hashes, remember, runnable, verdict
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
 from hashing.fingerprint import hamming
@@ -98,7 +98,7 @@ def _scan_view(bank: NDArray[np.uint8], uploads: NDArray[np.uint8]) -> Matrix:
     seen = remember(protocol._members[1].sessions._key_share, "unmask")
     protocol.match(uploads)
     slots = protocol._members[1].custody.blocks[0].slots
-    order = [protocol._exchange._case_of[protocol._exchange.blocks[0].entry_at(slot)] for slot in slots.tolist()]
+    order = case_at(protocol, slots.tolist())
     column = np.empty(len(bank), dtype=np.int64)
     column[[int(case.removeprefix("case-")) for case in order]] = slots
     place, field = np.divmod(column, 5)

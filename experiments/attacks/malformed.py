@@ -8,6 +8,8 @@ every value is 0 or 1, on shares, before an entry is used, refuses both by name.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -56,33 +58,29 @@ def _try(rng: np.random.Generator, largest: int, checked: bool) -> tuple[bool, f
     if not checked:
         for member in protocol._members.values():
             _switch_check_off(member.custody)
-    seal = protocol._client.seal
     values = rng.integers(0, largest, (BAD, 256), dtype=np.uint64)
-    protocol._client.seal = lambda cases, hashes: _sealed_values(protocol._client, cases, values)
-    try:
-        protocol.enroll([f"bad-{number}" for number in range(BAD)], random_hashes(rng, BAD))
-        refused = False
-    except IntegrityError:
-        refused = True
-    finally:
-        protocol._client.seal = seal
+    with _client_that_seals(values):
+        try:
+            protocol.enroll([f"bad-{number}" for number in range(BAD)], random_hashes(rng, BAD))
+            refused = False
+        except IntegrityError:
+            refused = True
     matched = [match for match in protocol.match(strangers) if match.case.startswith("bad-")]
     found = {match.query for match in protocol.match(honest) if match.case == f"case-{match.query}"}
     return refused, len(matched) / (UPLOADS * BAD), 1 - len(found) / HONEST
 
 
-def _sealed_values(client: Any, cases: list[str], values: NDArray[np.uint64]) -> Any:
-    """What a client that deviates sends: values of its choice where bits belong, shared and sealed as it should."""
-    from protocols.scan.entries import seal_entry
-    from protocols.scan.messages import CaseEntries, Enrollment
+@contextmanager
+def _client_that_seals(values: NDArray[np.uint64]) -> Iterator[None]:
+    """While inside, clients share and seal these rows where an entry's bits belong."""
+    from protocols.scan import client
 
-    entries = []
-    for case, row in zip(cases, values, strict=True):
-        sealed = seal_entry(row, client._parameters, client._pinned.manifest.epoch, client._pinned.members)
-        client._pending[sealed.entry] = sealed.commitments
-        client._entries.setdefault(case, []).append(sealed.entry)
-        entries.append(CaseEntries(case, [sealed]))
-    return Enrollment(entries)
+    honest, rows = client.seal_entry, iter(values)
+    client.seal_entry = lambda bits, *rest: honest(next(rows), *rest)
+    try:
+        yield
+    finally:
+        client.seal_entry = honest
 
 
 def _switch_check_off(custody: Any) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from experiments import attacks, plots
 from experiments.__main__ import conduct
-from experiments.attacks import geometry, harvest, inversion, oracle
+from experiments.attacks import chosen, geometry, harvest, inversion, oracle
 from experiments.attacks.common import random_hashes
 from experiments.datasets import open_dataset
 from experiments.lab import Lab
@@ -105,14 +105,11 @@ def test_a_malformed_entry_succeeds_only_with_the_check_switched_off(result):
             assert (row["honest_entries_silenced"] > 0.03) == (not row["check"])
 
 
-@pytest.mark.slow
-def test_chosen_results_read_the_bank_and_the_key(result):
-    if "scan" in available() and available()["scan"].why_not is None:
-        assert [(row["way"], row["right"]) for row in result.rows("chosen")] == [
-            ("weights", 1),
-            ("alone", 1),
-            ("key", 1),
-        ]
+def test_chosen_results_read_the_bank_and_the_key():
+    if "scan" not in available() or available()["scan"].why_not is not None:
+        pytest.skip("the scan cannot run here")
+    rows = chosen.run(attacks.QUICK, Lab(open_dataset(None), quiet=True)).tables["chosen"]
+    assert [(row["way"], row["right"]) for row in rows] == [("weights", 1), ("alone", 1), ("key", 1)]
 
 
 @pytest.mark.slow
