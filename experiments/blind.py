@@ -288,7 +288,7 @@ def _draw_accidents(result: Result) -> Figure:
         y = [row["entries_opened"] / row["entries"] for row in seen]
         axes.plot([row["queries"] for row in seen], y, "o", color=_COLOURS[k], label=label)
     axes.set(
-        xscale="log", yscale="log", ylim=(1e-13, 3), xlabel="unrelated queries asked", ylabel="share of bank opened"
+        xscale="log", yscale="log", ylim=(1e-18, 3), xlabel="unrelated queries asked", ylabel="share of bank opened"
     )
     axes.legend(title="markers: counted\nlines: expected", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
