@@ -41,7 +41,7 @@ thumbnail = inversion.from_signs(fingerprint.bits)
 thumbnail.shape, round(float(thumbnail.std()), 3)
 
 # %% [markdown]
-# No training, no data, one inverse DCT. Below are photos, what is drawn from their raw hash, and what the same program
+# No training, no data, one inverse DCT. Below are the five photos that come out best, what is drawn from their raw hash, and what the same program
 # draws from the bytes that the encrypted protocols of this project show to the exchange. SSIM is structural similarity: 1 is the
 # same picture, 0 is nothing in common.
 

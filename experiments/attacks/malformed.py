@@ -95,11 +95,11 @@ def figure(result: Result) -> Figure:
     """What bad entries reach, with the check and without."""
     figure, axes = plots.new(size=(6.4, 2.8))
     rows = [row for row in result.rows("verdicts") if str(row["attack"]).startswith("4 ")]
-    names = [f"{str(row['attack'])[18:-1]}\n{row['defence']}" for row in rows]
+    names = [f"{str(row['attack']).partition('(')[2][:-1]}\n{row['defence']}" for row in rows]
     colours = [plots.RED if row["succeeds"] else plots.BLUE for row in rows]
     bars = axes.barh(names, [row["value"] for row in rows], color=colours)
     axes.bar_label(bars, [f" {row['value']:.3f}" for row in rows])
-    axes.set(xlabel="strangers that match a bad entry, or honest entries not found any more (share)")
+    axes.set(xlabel="share of strangers matched, or of honest entries lost")
     axes.margins(x=0.12)
     axes.invert_yaxis()
     return figure
