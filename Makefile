@@ -22,7 +22,7 @@ demo: $(VENV)/.demo
 	$(BIN)/hushmatch demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from experiments import ExperimentError, demo, demo_tables
 from experiments.datasets import open_dataset
 from hashing import ALGORITHMS, HashingError, hash_image
+from hashing.variants import SETS
 from protocols.base import Progress as Tell
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -25,6 +26,9 @@ def demo_command(
     photos: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A folder of images. Default: those inside scikit-image.")
     ] = None,
+    variants: Annotated[
+        str, typer.Option(help=f"What to enrol and ask for beside the photo: {', '.join(SETS)}.")
+    ] = "none",
 ) -> None:
     """Run the whole job on real photos, in the clear and under every encrypted protocol available here.
 
@@ -32,8 +36,8 @@ def demo_command(
     """
     try:
         with _progress() as tell:
-            report = demo.run(demo.prepare(open_dataset(photos), tell), tell)
-    except ExperimentError as error:
+            report = demo.run(demo.prepare(open_dataset(photos), variants, tell), tell)
+    except (ExperimentError, HashingError) as error:
         _complain(error)
         raise typer.Exit(1) from None
     demo_tables.show(report, Console())

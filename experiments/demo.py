@@ -13,8 +13,9 @@ import numpy as np
 
 from experiments import ExperimentError, edits
 from experiments.datasets import Dataset
-from hashing import Fingerprint, HashingError, hamming, hash_image, open_image, pack, rule_for
-from protocols import Capabilities, Match, available, create
+from hashing import HashingError, hamming, open_image, pack, rule_for
+from hashing.variants import Variants, fingerprints_to_enroll, fingerprints_to_query
+from protocols import Capabilities, Match, Protocol, available, create
 from protocols.base import Hashes, Progress
 from protocols.ledger import Ledger, MessageKind
 
@@ -30,34 +31,41 @@ class NoPhotos(ExperimentError):
     """Not one photo that can be opened and has enough detail to be matched."""
 
 
+class NotEnoughDetail(ExperimentError):
+    """Not one fingerprint of the photo has the quality that the rule asks for."""
+
+
 @dataclass(frozen=True)
 class Upload:
-    """photo: what it was made from. edit: what was done to it. fingerprint: of the upload as it is."""
+    """photo: what it was made from. edit: what was done to it. queries: fingerprints, uint8 (Q, bits/8)."""
 
     photo: str
     edit: str
-    fingerprint: Fingerprint
+    queries: Hashes = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Scene:
     """cases: case number -> its entries, uint8 (N, bits/8). photos: case number -> photo. uploads: what a platform
-    checks. left_out: photo or upload -> why it cannot be matched.
+    checks. left_out: photo or upload -> why it cannot be matched. variants: the set that was enrolled and asked for.
     """
 
     cases: dict[str, Hashes] = field(repr=False)
     photos: dict[str, str]
     uploads: list[Upload]
     left_out: dict[str, str]
-
-    @property
-    def queries(self) -> Hashes:
-        """One row an upload, uint8 (Q, bits/8)."""
-        return pack(upload.fingerprint for upload in self.uploads)
+    variants: str
 
     def nearest(self) -> list[int]:
-        """Each upload's distance to the nearest entry of any case."""
-        return hamming(self.queries, np.concatenate(list(self.cases.values()))).min(axis=1).tolist()
+        """For each upload, the smallest distance of a query of it to an entry of any case."""
+        entries = np.concatenate(list(self.cases.values()))
+        return [int(hamming(upload.queries, entries).min()) for upload in self.uploads]
+
+    def ask(self, protocol: Protocol) -> list[Match]:
+        """(upload, case) of every match: an upload matches where one of its queries does."""
+        rows = np.repeat(np.arange(len(self.uploads)), [len(upload.queries) for upload in self.uploads])
+        found = protocol.match(np.concatenate([upload.queries for upload in self.uploads]))
+        return sorted({Match(int(rows[query]), case) for query, case in found})
 
 
 @dataclass(frozen=True)
@@ -103,45 +111,44 @@ class Report:
         ]
 
 
-def prepare(photos: Dataset, progress: Progress) -> Scene:
+def prepare(photos: Dataset, variants: str, progress: Progress) -> Scene:
     """Open cases for half of the first usable photos, edit copies of them, and upload the others as they are.
 
-    Raises NoPhotos.
+    variants: a set of `hashing.variants`. Raises NoPhotos, VariantsError.
     """
-    usable: dict[str, Fingerprint] = {}
+    usable: dict[str, Variants] = {}
     left_out: dict[str, str] = {}
     for name, path in photos.originals.items():
         if len(usable) == PHOTOS:
             break
         progress("hashing photos", len(usable), PHOTOS)
         try:
-            fingerprint = hash_image(path, ALGORITHM)
-        except HashingError as error:
+            usable[name] = _usable(fingerprints_to_enroll(path, variants))
+        except (HashingError, NotEnoughDetail) as error:
             left_out[name] = f"{type(error).__name__}: {error}"
-            continue
-        if fingerprint.usable:
-            usable[name] = fingerprint
-        else:
-            left_out[name] = _too_plain(fingerprint)
     if not usable:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
         raise NoPhotos(f"none of the {len(photos.originals)} photos can be matched ({reasons})")
 
     enrolled = list(usable)[::2]
     uploads = []
-    for number, name in enumerate(enrolled):
-        progress("editing copies", number, len(enrolled))
+    for number, name in enumerate(usable):
+        progress("editing copies", number, len(usable))
         image = open_image(photos.originals[name])
-        uploads += [Upload(name, edit, hash_image(edits.apply(edit, image, name, SEED), ALGORITHM)) for edit in EDITS]
-    uploads += [Upload(name, UNEDITED, usable[name]) for name in usable if name not in enrolled]
-    for upload in uploads:
-        if not upload.fingerprint.usable:
-            left_out[f"{upload.photo}, {upload.edit}"] = _too_plain(upload.fingerprint)
+        for edit in EDITS if name in enrolled else (UNEDITED,):
+            copy = image if edit == UNEDITED else edits.apply(edit, image, name, SEED)
+            try:
+                queries = _usable(fingerprints_to_query(copy, variants))
+            except (HashingError, NotEnoughDetail) as error:
+                left_out[f"{name}, {edit}"] = str(error)
+            else:
+                uploads.append(Upload(name, edit, pack(queries.fingerprints)))
     return Scene(
-        cases={f"case-{number}": pack([usable[name]]) for number, name in enumerate(enrolled, start=1)},
+        cases={f"case-{number}": pack(usable[name].padded()) for number, name in enumerate(enrolled, start=1)},
         photos={f"case-{number}": name for number, name in enumerate(enrolled, start=1)},
-        uploads=[upload for upload in uploads if upload.fingerprint.usable],
+        uploads=sorted(uploads, key=lambda upload: upload.edit == UNEDITED),
         left_out=left_out,
+        variants=variants,
     )
 
 
@@ -166,9 +173,9 @@ def _ask(name: str, capabilities: Capabilities, scene: Scene, withdrawn: str, pr
         progress(f"{name}: opening cases", number, len(scene.cases))
         protocol.enroll([case] * len(entries), entries)
     progress(f"{name}: checking uploads", 0, 1)
-    found = protocol.match(scene.queries)
+    found = scene.ask(protocol)
     protocol.withdraw(withdrawn)
-    left = protocol.match(scene.queries)
+    left = scene.ask(protocol)
     return Outcome(name, capabilities, type(protocol).messages, found, left, protocol.ledger)
 
 
@@ -176,5 +183,7 @@ def _kept(outcome: Outcome, said: list[Match], true: list[Match]) -> bool:
     return said == true if outcome.capabilities.exact else set(said) <= set(true)
 
 
-def _too_plain(fingerprint: Fingerprint) -> str:
-    return f"quality {fingerprint.quality}, the rule asks for {RULE.min_quality}: not enough detail"
+def _usable(variants: Variants) -> Variants:
+    if not len(variants):
+        raise NotEnoughDetail(f"quality is below {RULE.min_quality}")
+    return variants

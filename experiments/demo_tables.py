@@ -35,8 +35,11 @@ def said(report: Report) -> Table:
         last = index + 1 == len(nearest) or report.scene.uploads[index + 1].photo != upload.photo
         section = last and (upload.edit != UNEDITED)
         table.add_row(escape(upload.photo), upload.edit, str(nearest[index]), *cells, end_section=section)
+    entries = max(len(entries) for entries in report.scene.cases.values())
+    queries = max(len(upload.queries) for upload in report.scene.uploads)
     table.caption = (
-        f"distance: bits of {RULE.bits} that differ from the nearest case; up to {RULE.threshold} is a match"
+        f"distance: bits of {RULE.bits} that differ from the nearest case; up to {RULE.threshold} is a match\n"
+        f"variants: {report.scene.variants}; fingerprints: {entries} a case, up to {queries} an upload"
     )
     return table
 

@@ -48,6 +48,12 @@ def test_demo_without_photos_names_the_error(tmp_path):
     assert "DatasetError" in result.stderr
 
 
+def test_demo_with_unknown_variants_names_the_error():
+    result = call("demo", "--variants", "all")
+    assert result.exit_code == 1
+    assert "standard" in result.stderr
+
+
 @pytest.mark.parametrize("algorithm", ["pdq", "phash"])
 def test_hash_prints_hex_quality_and_name(algorithm):
     result = call("hash", PHOTO, PHOTO, "--algorithm", algorithm)

@@ -19,7 +19,7 @@ def quiet(what, done, total):
 
 @pytest.fixture(scope="module")
 def report():
-    return demo.run(demo.prepare(open_dataset(None), quiet), quiet)
+    return demo.run(demo.prepare(open_dataset(None), "none", quiet), quiet)
 
 
 def printed(*parts):
@@ -47,7 +47,7 @@ def test_matches_are_exactly_the_uploads_within_the_rule(report):
 def test_no_repr_shows_a_fingerprint(report):
     shown = repr(report)
     assert "array" not in shown
-    assert report.scene.uploads[0].fingerprint.hex not in shown
+    assert "uint8" not in shown
 
 
 def test_other_photos_match_nothing(report):
@@ -105,14 +105,28 @@ def test_unusable_photos_are_left_out_with_the_reason(tmp_path):
     noise.save(tmp_path / "b.png")
     Image.new("RGB", (256, 256), "grey").save(tmp_path / "a.png")
     (tmp_path / "c.jpg").write_bytes(b"not a photo")
-    scene = demo.prepare(open_dataset(tmp_path), quiet)
+    scene = demo.prepare(open_dataset(tmp_path), "none", quiet)
     assert scene.photos == {"case-1": "b.png"}
     assert "quality" in scene.left_out["a.png"]
     assert "UnreadableImage" in scene.left_out["c.jpg"]
     assert len(scene.uploads) + sum(name.startswith("b.png,") for name in scene.left_out) == len(demo.EDITS)
 
 
+def test_variants_of_a_photo_are_one_case_and_find_what_the_photo_alone_misses(report, monkeypatch):
+    kept = {name: capabilities for name, capabilities in available().items() if name in ("plaintext", "bfv")}
+    monkeypatch.setattr(demo, "available", lambda: kept)
+    scene = demo.prepare(open_dataset(None), "standard", quiet)
+    assert {len(entries) for entries in scene.cases.values()} == {16}
+    assert [upload.edit for upload in scene.uploads] == [upload.edit for upload in report.scene.uploads]
+    varied = demo.run(scene, quiet)
+    assert varied.wrong == []
+    for outcome, plain in zip(varied.outcomes, report.outcomes, strict=False):
+        assert len(outcome.found) == len(set(outcome.found))
+        assert set(outcome.found) > set(plain.found)
+        assert {case for _, case in outcome.left} == {"case-2", "case-3", "case-4"}
+
+
 def test_no_usable_photo_is_an_error_that_says_why(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"not a photo")
     with pytest.raises(demo.NoPhotos, match=r"a\.jpg: UnreadableImage"):
-        demo.prepare(open_dataset(tmp_path), quiet)
+        demo.prepare(open_dataset(tmp_path), "none", quiet)
