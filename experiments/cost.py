@@ -29,7 +29,7 @@ from protocols.plaintext import within
 
 QUESTION = "What does privacy cost, in time, traffic and storage?"
 
-_REAL_ENROLLING = 10_000  # larger banks of the scan are loaded without sealing, which changes nothing about matching
+_REAL_ENROLLING = 1_000  # larger banks of the scan are loaded without sealing, which changes nothing about matching
 ONE_THREAD = {"scan": {"workers": 1}, "blind": {"threads": 1}}
 
 
@@ -42,8 +42,8 @@ class Config:
     entries: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     batches: tuple[int, ...] = (1, 16, 64, 256)
     repeats: int = 3
-    seconds: float = 10
-    enroll_seconds: float = 120
+    seconds: float = 8
+    enroll_seconds: float = 60
     paillier_bits: int = 2048
 
 
