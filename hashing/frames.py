@@ -2,8 +2,8 @@
 
 Bars: from each side inwards, a line of pixels belongs to a bar while most of it has the colour of the outermost line;
 the bar ends at the last line that is of that colour almost throughout, so that text in a caption or a status bar does
-not end it. After the first round only colours that were found in it are looked for, so that a sky or a wall inside a
-white border stays.
+not end it. Bars at the left and right have a colour of those above and below, if there are any, and further rounds find
+no new colours: a sky or a wall inside a white border stays.
 
 Tilt: a photo turned by a few degrees on a uniform ground shows four triangles. Along each side the ground's depth is a
 straight line; its slope is the angle, and where the four lines run gives the photo's centre and size.
@@ -64,16 +64,17 @@ def find_bars(picture: Grey) -> Bars:
     height, width = picture.shape
     top, bottom, left, right = 0, height, 0, width
     colours: list[float] = []
-    for attempt in range(3):
+    for _ in range(3):
         found = []
         before = top, bottom, left, right
         for side in range(4):
             inner = picture[top:bottom, left:right]
             lines = (inner, inner[::-1], inner.T, inner.T[::-1])[side]
             colour = float(np.median(lines[0]))
-            if attempt and not any(abs(colour - other) <= 6 for other in colours):
+            known = colours or (found if side > 1 else [])
+            if known and not any(abs(colour - other) <= 6 for other in known):
                 continue
-            depth = _bar(lines[: int(0.45 * (height, width)[side // 2])], colour)
+            depth = _bar(lines[: int(0.75 * (height, width)[side // 2])], colour)
             if not depth:
                 continue
             found.append(colour)

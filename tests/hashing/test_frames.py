@@ -51,6 +51,14 @@ def test_a_sky_inside_a_border_stays() -> None:
     assert frames.find_bars(frames.grey(framed)).top == pytest.approx(30 / framed.height, abs=0.005)
 
 
+def test_a_dark_photo_high_on_a_tall_white_screen_keeps_its_sides() -> None:
+    screen = Image.new("RGB", (400, 900), "white")
+    pixels = np.random.default_rng(1).integers(0, 256, (300, 400), dtype=np.uint8)
+    pixels[:, :150] = 12
+    screen.paste(Image.fromarray(pixels), (0, 60))
+    assert frames.find_bars(frames.grey(screen)) == pytest.approx((60 / 900, 540 / 900, 0, 0), abs=0.005)
+
+
 @pytest.mark.parametrize("shade", [0, 128, 255])
 def test_blank_and_tiny_images_have_no_frame(shade: int) -> None:
     for size in ((400, 300), (8, 8), (8, 700)):
