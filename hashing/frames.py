@@ -65,7 +65,7 @@ def find_bars(picture: Grey) -> Bars:
     top, bottom, left, right = 0, height, 0, width
     colours: list[float] = []
     for _ in range(3):
-        found = []
+        found: list[float] = []
         before = top, bottom, left, right
         for side in range(4):
             inner = picture[top:bottom, left:right]
