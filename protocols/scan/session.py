@@ -72,7 +72,7 @@ def deal(parameters: Parameters, lanes: int, batch: int) -> tuple[TripleSeed, Tr
     return TripleSeed(deal_id, seed_a, total), TripleCorrection(deal_id, seed_b, total, corrected.data)
 
 
-@dataclass
+@dataclass(repr=False)
 class _Session:
     """One batch of results at one member."""
 
