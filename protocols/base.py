@@ -17,6 +17,7 @@ The exception tree:
     │   ├── MessageError              bytes that do not decode, or lengths and ranges that do not fit
     │   ├── UndeclaredMessage         a message that the protocol's table does not list
     │   ├── IntegrityError            a signature, commitment, proof or digest does not verify
+    │   │   └── ProofRefused          a proof was checked and is wrong; says which check, and whose proof
     │   ├── ReplayError               something single-use came twice, or out of order
     │   └── StaleVersion              the wrong epoch or bank version
     └── BudgetExceeded                a limit was reached; says how long to wait
@@ -43,6 +44,7 @@ __all__ = [
     "IntegrityError",
     "Match",
     "MessageError",
+    "ProofRefused",
     "Protocol",
     "ProtocolError",
     "ProtocolUnavailable",
@@ -84,6 +86,14 @@ class UnsafeThreshold(ConfigurationError):
 
 class IntegrityError(ProtocolError):
     """A signature, commitment, proof or digest does not verify."""
+
+
+class ProofRefused(IntegrityError):
+    """A proof fails. `party`: whose it is. `check`: the check that it fails. `evidence`: what that party signed."""
+
+    def __init__(self, message: str, party: str, check: str, evidence: bytes) -> None:
+        super().__init__(message)
+        self.party, self.check, self.evidence = party, check, evidence
 
 
 class ReplayError(ProtocolError):

@@ -3,28 +3,27 @@
 A result is the scan plus a fresh encryption of zero; the platform prepares those ahead, in a pool, and each serves
 once. Batches are padded to the manifest's size with random queries, so that nobody sees how many uploads there were.
 
-NOT protected: nothing here proves that a result is the published scan; a platform that sends something else is not
-detected (docs/scan.md).
+Where the manifest asks for proofs (docs/prove.md), a batch carries shares of what its results were made from. Without,
+a platform that sends something other than the published scan is not detected (docs/scan.md).
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import secrets
 import threading
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
+from protocols.scan.blocks import BlockStore, InstalledBlock
 from protocols.scan.encryption import PublicKey, Randomness
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import (
-    BlockDigest,
     BlockPlanes,
     BlockSignatures,
     MatchCounts,
@@ -35,11 +34,13 @@ from protocols.scan.messages import (
     SignedMatchCounts,
 )
 from protocols.scan.packing import Words
-from protocols.scan.parameters import RESIDUE_BITS, Parameters
+from protocols.scan.parameters import Parameters
 from protocols.scan.product import scan_block
+from protocols.scan.proof import length, split, statements
 from protocols.scan.ring import Residues
-from protocols.scan.sampling import Stream
-from protocols.scan.sealing import Identity, digest, same
+from protocols.scan.sampling import Stream, fresh_seed
+from protocols.scan.sealing import Identity, digest
+from protocols.scan.verification import results_digest, share_info
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,26 +97,6 @@ class ZeroPool:
         self._spent.add(number)
 
 
-@dataclass(frozen=True)
-class InstalledBlock:
-    """A block of the bank at this platform, verified. planes: (bits, 2*(lanes+1), 45, n/64), memory-mapped."""
-
-    version: int
-    lanes: int
-    digest: bytes
-    planes: Words
-
-
-@dataclass
-class _Arriving:
-    """A block on its way: its file, and the hash of what has come."""
-
-    version: int
-    path: Path
-    next_plane: int = 0
-    hasher: hashlib._Hash = field(default_factory=lambda: hashlib.sha256(b"hushmatch-scan block\0"))
-
-
 @dataclass(frozen=True, repr=False)
 class OpenScan:
     """What the platform keeps of a batch until it is answered."""
@@ -127,6 +108,16 @@ class OpenScan:
     randomness: list[Randomness]
 
 
+@dataclass(frozen=True, repr=False)
+class Scanned:
+    """A batch of results before it is sent. c1: (batch, 2, 45, n/64). c0: (batch, 2*lanes, 45, n/64)."""
+
+    session: bytes
+    installed: InstalledBlock
+    c1: Words
+    c0: Words
+
+
 class Checker:
     """One platform."""
 
@@ -135,80 +126,33 @@ class Checker:
     ) -> None:
         """folder: where blocks are kept."""
         self.zeros = ZeroPool(public_key, pinned.manifest.batch, parameters.n)
-        self.blocks: dict[int, InstalledBlock] = {}
+        self.bank = BlockStore(pinned, parameters, folder)
         self._identity = identity
         self._pinned = pinned
         self._parameters = parameters
-        self._folder = folder
-        self._arriving: dict[int, _Arriving] = {}
         self._open: dict[bytes, OpenScan] = {}
 
     # The bank ----------------------------------------------------------------------------------------------------
 
-    def receive_planes(self, message: BlockPlanes) -> None:
-        """Planes of a new version of a block, in order; plane 0 starts it anew. Raises MessageError, StaleVersion."""
-        installed = self.blocks.get(message.block)
-        if installed is not None and message.version <= installed.version:
-            raise StaleVersion(f"block {message.block}: version {message.version} is not above {installed.version}")
-        if message.first == 0:
-            path = self._folder / f"block-{message.block}-{message.version}.bin"
-            path.write_bytes(b"")
-            self._arriving[message.block] = _Arriving(message.version, path)
-        arriving = self._arriving.get(message.block)
-        if arriving is None or (arriving.version, arriving.next_plane) != (message.version, message.first):
-            raise MessageError(f"block {message.block}: plane {message.first} is not due")
-        if not 0 < message.count <= self._parameters.bits - message.first or len(message.planes) % message.count:
-            raise MessageError(f"block {message.block}: planes have the wrong length")
-        with arriving.path.open("ab") as file:
-            file.write(message.planes)
-        arriving.hasher.update(message.planes)
-        arriving.next_plane = message.first + message.count
+    @property
+    def blocks(self) -> dict[int, InstalledBlock]:
+        """The blocks installed here, by number."""
+        return self.bank.blocks
 
-    def _plane_bytes(self, lanes: int) -> int:
-        return 2 * (lanes + 1) * RESIDUE_BITS * self._parameters.n // 8
+    def receive_planes(self, message: BlockPlanes) -> None:
+        """Planes of a new version of a block, in order. Raises MessageError, StaleVersion."""
+        self.bank.receive_planes(message)
 
     def install(self, message: BlockSignatures) -> None:
-        """Put a block that has arrived to use, once two members' signatures of its digest verify.
-
-        Raises IntegrityError, MessageError; the block that was there stays.
-        """
-        arriving = self._arriving.get(message.block)
-        if arriving is None or arriving.version != message.version:
-            raise MessageError(f"block {message.block}: no planes of version {message.version} came")
-        lanes = self._signed_lanes(message, arriving.hasher.digest())
-        p = self._parameters
-        shape = (p.bits, 2 * (lanes + 1), RESIDUE_BITS, p.n // 64)
-        if arriving.path.stat().st_size != p.bits * self._plane_bytes(lanes):
-            raise MessageError(f"block {message.block}: {arriving.path.stat().st_size} bytes do not fit {lanes} lanes")
-        planes = np.memmap(arriving.path, dtype=np.uint64, mode="r", shape=shape)
-        before = self.blocks.get(message.block)
-        self.blocks[message.block] = InstalledBlock(message.version, lanes, arriving.hasher.digest(), planes)
-        del self._arriving[message.block]
-        if before is not None:
-            Path(str(before.planes.filename)).unlink()  # type: ignore[attr-defined]
-
-    def _signed_lanes(self, message: BlockSignatures, block_digest: bytes) -> int:
-        signers, lanes = set(), set()
-        wanted = (self._pinned.manifest.epoch, message.version, message.block)
-        for signed in message.signatures:
-            member, told = self._pinned.verify_member(signed, BlockDigest)
-            if (told.epoch, told.version, told.block) != wanted or not same(told.digest, block_digest):
-                raise IntegrityError(f"block {message.block}: member-{member} signed another block or version")
-            signers.add(member)
-            lanes.add(told.lanes)
-        if len(signers) < 2 or len(lanes) != 1:
-            raise IntegrityError(f"block {message.block}: {len(signers)} members' signatures verify; two are needed")
-        return lanes.pop()
+        """Put a block that has arrived to use. Raises IntegrityError, MessageError."""
+        self.bank.install(message)
 
     # Scanning ----------------------------------------------------------------------------------------------------
 
-    def scan(
-        self, hashes: NDArray[np.uint8], block: int, pair: tuple[int, int]
-    ) -> tuple[bytes, ScanResults, ScanResults]:
-        """Compare a batch (Q, bits/8), Q at most the manifest's batch, with a block.
+    def scan(self, hashes: NDArray[np.uint8], block: int, pair: tuple[int, int]) -> Scanned:
+        """Compare a batch (Q, bits/8), Q at most the manifest's batch, with a block, for members A and B of `pair`.
 
-        Returns the session's id and what to send to members A and B of `pair`. Raises StaleVersion if the block is not
-        installed, MessageError for too many queries.
+        Raises StaleVersion if the block is not installed, MessageError for too many queries.
         """
         installed = self.blocks.get(block)
         if installed is None:
@@ -216,22 +160,44 @@ class Checker:
         hashes = self._padded(hashes)
         zeros = self.zeros.take(installed.lanes)
         c1, c0 = scan_block(installed.planes, hashes, zeros.ciphertexts, self._parameters)
-        session = secrets.token_bytes(16)
+        scanned = Scanned(secrets.token_bytes(16), installed, c1, c0)
+        self._open[scanned.session] = OpenScan(block, installed.version, pair, hashes, zeros.randomness)
+        return scanned
+
+    def results(self, scanned: Scanned) -> tuple[ScanResults, ScanResults]:
+        """What to send to members A and B of the pair, with the proof where the manifest asks for one."""
+        scan, manifest, session = self._open[scanned.session], self._pinned.manifest, scanned.session
+        c1_digest, c0_digest = (digest("c1", scanned.c1.data.cast("B")), digest("c0", scanned.c0.data.cast("B")))
+        sealed, shares_digest, nothing = [b"", b""], [], memoryview(b"")
+        masked = nothing
+        if manifest.proofs:
+            seeds = fresh_seed(), fresh_seed()
+            size = length(self._parameters, scanned.installed.lanes)
+            shares = np.empty((len(scan.hashes), size), dtype=np.uint64)
+            split(statements(scan.hashes, scan.randomness), *seeds, shares)
+            fields = session, manifest.epoch, scan.version, scan.block
+            results = results_digest(c1_digest, c0_digest)
+            for index, (member, seed) in enumerate(zip(scan.pair, seeds, strict=True)):
+                info = share_info(fields, self._identity.name, member, results)
+                sealed[index] = self._pinned.parties[f"member-{member}"].seal(seed, info)
+            masked = shares.data.cast("B")
+            shares_digest = [digest("shares", sealed[0], masked), digest("shares", sealed[1], nothing)]
         header = ScanHeader(
             session,
-            self._pinned.manifest.epoch,
-            installed.version,
-            block,
-            installed.digest,
-            list(pair),
-            len(hashes),
+            manifest.epoch,
+            scan.version,
+            scan.block,
+            scanned.installed.digest,
+            list(scan.pair),
+            len(scan.hashes),
             self._identity.name,
-            digest("c0", c0.data.cast("B")),
-            digest("c1", c1.data.cast("B")),
+            c0_digest,
+            c1_digest,
+            shares_digest,
         )
         signed = self._identity.sign(header, SignedHeader)
-        self._open[session] = OpenScan(block, installed.version, pair, hashes, zeros.randomness)
-        return session, ScanResults(signed, c1.data, c0.data), ScanResults(signed, c1.data, memoryview(b""))
+        c1, c0 = scanned.c1.data, scanned.c0.data
+        return ScanResults(signed, c1, c0, sealed[0], masked), ScanResults(signed, c1, nothing, sealed[1], nothing)
 
     def _padded(self, hashes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         batch, width = self._pinned.manifest.batch, self._parameters.bits // 8

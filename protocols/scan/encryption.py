@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,25 @@ class PublicKey:
         randomness = Randomness(stream.ternary(n), stream.binomial(lanes + 1, n))
         ciphertext = self._ring.multiply(self._key[:, : lanes + 1], small(randomness.u))
         return self._ring.add(ciphertext, small(randomness.errors)), randomness
+
+    def transposed(self, rho: Residues) -> Residues:
+        """h (2, n) with <rho, (a*u, b_1*u, ..)> = <h, u> for every u; rho: (2, parts, n), the halves that it weighs.
+
+        <f, g> is the constant coefficient of f(X)*g(1/X), so h = sum rho(X)*a(1/X).
+        """
+        transformed = self._ring.forward(rho)
+        total = np.zeros((2, 1, self._ring.n))
+        for part in range(rho.shape[1]):
+            row = np.ascontiguousarray(transformed[:, part : part + 1])
+            self._ring.add(total, self._ring.products(row, self._turned[:, part]))
+        return self._ring.inverse(total)[:, 0]
+
+    @cached_property
+    def _turned(self) -> Residues:
+        """The key's polynomials at 1/X = -X^(n-1), transformed."""
+        key = self._ring.inverse(self._key.copy())
+        turned = np.concatenate([key[..., :1], -key[..., :0:-1]], axis=-1)
+        return self._ring.forward(turned)
 
     def encrypt(self, message: NDArray[np.uint64], stream: Stream) -> Residues:
         """An encryption of message (lanes, n) mod t, (2, lanes+1, n)."""

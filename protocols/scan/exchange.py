@@ -38,9 +38,12 @@ from protocols.scan.messages import (
 )
 from protocols.scan.packing import pack
 from protocols.scan.parameters import RESIDUE_BITS, Parameters
+from protocols.scan.proof_messages import ProofRefusal, SignedRefusal
 from protocols.scan.ring import ring_of
 from protocols.scan.sealing import Identity
 from protocols.scan.slots import BlockSlots, read_map
+
+_SERVED = 16  # planes a message
 
 
 class Exchange:
@@ -60,6 +63,8 @@ class Exchange:
         self._received: dict[bytes, dict[bytes, str]] = {}
         self._waiting: list[bytes] = []
         self._digests: dict[int, bytes] = {}
+        self._published: dict[int, BlockSignatures] = {}
+        self.refusals: list[ProofRefusal] = []
         self._handles: dict[bytes, str] = {}
         self._resolved: set[bytes] = set()
 
@@ -165,7 +170,6 @@ class Exchange:
         """Use a slot map that every member has accepted."""
         self.version = message.version
         self.blocks |= read_map(message, self._parameters)
-        self._waiting = []
 
     def build(
         self, block: int, version: int, parts: list[Iterator[PlaneShares]]
@@ -210,7 +214,28 @@ class Exchange:
             member, told = self._pinned.verify_member(signed, BlockDigest)
             if told.digest != self._digests[block]:
                 raise IntegrityError(f"block {block}: member-{member} signed another digest")
-        return BlockSignatures(self.blocks[block].version, block, signatures)
+        placed = {entry.tobytes() for entry in self.blocks[block].entries}
+        self._waiting = [entry for entry in self._waiting if entry not in placed]
+        self._published[block] = BlockSignatures(self.blocks[block].version, block, signatures)
+        return self._published[block]
+
+    def serve(self, block: int, version: int) -> Iterator[BlockPlanes | BlockSignatures]:
+        """A published block again, unless it is of this version or older: for a member that was away."""
+        published = self._published.get(block)
+        if published is None or published.version <= version:
+            return
+        planes = np.fromfile(self._folder / f"block-{block}.bin", dtype=np.uint8).reshape(self._parameters.bits, -1)
+        for first in range(0, len(planes), _SERVED):
+            step = planes[first : first + _SERVED]
+            yield BlockPlanes(published.version, block, first, len(step), step.reshape(-1).data)
+        yield published
+
+    def receive_refusal(self, signed: SignedRefusal) -> None:
+        """A member refused a platform's proof: kept as evidence. Raises IntegrityError."""
+        member, told = self._pinned.verify_member(signed, ProofRefusal)
+        if told.member != f"member-{member}":
+            raise IntegrityError(f"refusal: member-{member} signs for {told.member}")
+        self.refusals.append(told)
 
     # Matching ----------------------------------------------------------------------------------------------------
 
@@ -260,10 +285,12 @@ class Exchange:
         return EntryWithdrawal(self._pinned.manifest.epoch, self.version, entries)
 
     def abandon(self) -> EntryWithdrawal:
-        """Forget entries that are not settled or have no slot yet: their enrolment failed as a whole."""
+        """Forget entries that are not settled or in a published block yet: their enrolment failed as a whole."""
         waiting, self._waiting = self._waiting, []
         unsettled = [entry for batch in self._received.values() for entry in batch]
         self._received = {}
+        for slots in self.blocks.values():
+            slots.withdraw(set(waiting))
         for entry in waiting:
             case = self._case_of.pop(entry)
             self._cases[case].remove(entry)

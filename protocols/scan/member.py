@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from protocols.base import IntegrityError
+from pathlib import Path
+
+from protocols.base import ConfigurationError, IntegrityError
+from protocols.scan.audit import Auditor
+from protocols.scan.blocks import BlockStore
 from protocols.scan.ceremony import Ceremony, read_committee_key
 from protocols.scan.custody import Custody
 from protocols.scan.encryption import PublicKey, common_polynomial
 from protocols.scan.manifest import Pinned, distinct
-from protocols.scan.messages import CommitteeKey, Manifest, SignedManifest, SignedManifestPart
+from protocols.scan.messages import (
+    BlockDigest,
+    CommitteeKey,
+    Manifest,
+    SignedBlockDigest,
+    SignedManifest,
+    SignedManifestPart,
+)
 from protocols.scan.parameters import Parameters
+from protocols.scan.proof import check_parameters
 from protocols.scan.sealing import Identity, digest
 from protocols.scan.session import Sessions
 
@@ -20,8 +32,13 @@ class Member:
     custody: Custody
     sessions: Sessions
 
-    def __init__(self, number: int) -> None:
+    bank: BlockStore
+    auditor: Auditor
+
+    def __init__(self, number: int, folder: Path | None = None) -> None:
+        """folder: where published blocks are kept; needed where the manifest asks for proofs."""
         self.number = number
+        self._folder = folder
         self.name = f"member-{number}"
         self.identity = Identity(self.name)
 
@@ -49,13 +66,27 @@ class Member:
         self.ceremony = Ceremony(self.number, self.identity, pinned, parameters)
         self.custody = Custody(self.number, self.identity, pinned, parameters)
         self.sessions = Sessions(self.number, self.identity, pinned, parameters, self.custody)
+        if pinned.manifest.proofs:
+            if self._folder is None:
+                raise ConfigurationError(f"{self.name} needs a folder: with proofs it keeps the published blocks")
+            check_parameters(parameters)
+            self.bank = BlockStore(pinned, parameters, self._folder)
+            self.auditor = Auditor(self.number, parameters, self.bank, self._folder)
+            self.sessions.use_bank(self.bank)
 
     def finish_ceremony(self) -> CommitteeKey:
         """Use the key that was made; the public key. Raises IntegrityError that names who is at fault."""
         key_share, committee_key, pair_keys = self.ceremony.conclude()
         a = common_polynomial(self._parameters, self._pinned.manifest.epoch, self._pinned.raw)
         b = read_committee_key(committee_key, self._parameters)
-        self.custody.use_keys(PublicKey(a, b), pair_keys)
-        self.sessions.use_keys(key_share, pair_keys)
+        public_key = PublicKey(a, b)
+        self.custody.use_keys(public_key, pair_keys)
+        self.sessions.use_keys(key_share, pair_keys, public_key)
         del self.ceremony
         return committee_key
+
+    def sign_block(self, message: BlockDigest) -> SignedBlockDigest:
+        """Sign the digest of a block that passed its audit. Raises IntegrityError, StaleVersion, ReplayError."""
+        if self._pinned.manifest.proofs:
+            self.auditor.check_passed(message)
+        return self.custody.sign_block(message)

@@ -11,7 +11,7 @@ from protocols.scan.sealing import PublicKeys, Signed
 
 
 class Manifest(Message, frozen=True):
-    """What everybody pins: keys, parameters, limits. Valid with the signatures of all three members."""
+    """What everybody pins: keys, parameters, limits, whether proofs are asked for. All three members sign it."""
 
     protocol: str
     parameter_set: str
@@ -24,6 +24,7 @@ class Manifest(Message, frozen=True):
     match_cap: int | None
     daily_results: int | None
     daily_match_share: float | None
+    proofs: bool = False
 
 
 class SignedManifest(Message, frozen=True):
@@ -219,7 +220,7 @@ class BlockSignatures(Message, frozen=True):
 
 
 class ScanHeader(Message, frozen=True):
-    """What a platform signs about a batch of results, to both members of the pair alike."""
+    """What a platform signs about a batch of results, alike to both members. shares_digest: A's, B's, with proofs."""
 
     session: bytes
     epoch: int
@@ -231,6 +232,7 @@ class ScanHeader(Message, frozen=True):
     platform: str
     c0_digest: bytes
     c1_digest: bytes
+    shares_digest: list[bytes]
 
 
 class SignedHeader(Signed, frozen=True):
@@ -238,18 +240,24 @@ class SignedHeader(Signed, frozen=True):
 
 
 class ScanResults(Message, frozen=True):
-    """A batch of results: signed header, c1 halves, and to member A the c0 halves (empty to B)."""
+    """A batch of results: signed header, c1 halves, and to member A the c0 halves (empty to B).
+
+    With proofs, the sealed seed of the receiver's shares, and to A its masked shares, (batch, length) uint64.
+    """
 
     header: SignedHeader
     c1: memoryview
     c0: memoryview
+    sealed: bytes
+    masked: memoryview
 
 
 class HeaderDigest(Message, frozen=True):
-    """The digest of the header that a member was given."""
+    """The digest of the header that a member was given; with proofs, a commitment to a coin-toss seed."""
 
     session: bytes
     digest: bytes
+    toss: bytes
 
 
 class PartialDecryption(Message, frozen=True):
@@ -268,12 +276,13 @@ class TripleSeed(Message, frozen=True):
 
 
 class TripleCorrection(Message, frozen=True):
-    """To B: the seed of its triple shares and the corrected third parts."""
+    """To B: the seed of its triple shares and the corrected third parts; with proofs, of squares too."""
 
     deal: bytes
     seed: bytes
     words: int
     corrections: memoryview
+    squares: memoryview
 
 
 class GateOpening(Message, frozen=True):
@@ -374,11 +383,11 @@ MESSAGES = (
     MessageKind(SignedBlockDigest, "member", "exchange", "digest of the encrypted block"),
     MessageKind(BlockPlanes, "exchange", "platform", "encryptions of the bits"),
     MessageKind(BlockSignatures, "exchange", "platform", "digest of the encrypted block"),
-    MessageKind(ScanResults, "platform", "member", "encryptions of aligned distances"),
-    MessageKind(HeaderDigest, "member", "member", "digest of what the platform signed"),
+    MessageKind(ScanResults, "platform", "member", "encryptions of aligned distances; a share of their proof"),
+    MessageKind(HeaderDigest, "member", "member", "digest of what the platform signed; hash of a random seed"),
     MessageKind(PartialDecryption, "member", "member", "a partial decryption, one-time-padded"),
     MessageKind(TripleSeed, "member", "member", "a random seed"),
-    MessageKind(TripleCorrection, "member", "member", "a random seed; uniform correction bits"),
+    MessageKind(TripleCorrection, "member", "member", "a random seed; uniform correction bits and residues"),
     MessageKind(GateOpening, "member", "member", "uniform bits: masked shares of carries"),
     MessageKind(MatchBits, "member", "member", "shares of the match bits"),
     MessageKind(SignedMatchList, "member", "exchange", "which slots match which queries"),

@@ -64,18 +64,23 @@ def _finish(tile: Any, zeros: Any, prime: int, part: int, start: int, constants:
             tile[q, c] = reduce(tile[q, c] + zero[start + c] + constants[q], p, p_inverse)
 
 
-def query_constants(hashes: NDArray[np.uint8], parameters: Parameters) -> NDArray[np.float64]:
-    """2*popcount(q)*g + k mod each prime, (2, Q): g = round(q*G/t), k = round(q*2*alignment*G/t), G = sum_f 2^(w f).
-
-    Rounded once each, so that the constant is linear in the query.
-    """
+def scan_constants(parameters: Parameters) -> tuple[list[int], list[int]]:
+    """g = round(q*G/t) and k = round(q*2*alignment*G/t) mod each prime, G = sum_f 2^(w f)."""
     unit = sum(1 << (WIDTH * f) for f in range(FIELDS))
     message = np.array([unit, 2 * parameters.alignment * unit] + [0] * 62, dtype=np.uint64)
     scaled = ring_of(parameters.n).scale_up(message)
+    return [int(row[0]) for row in scaled], [int(row[1]) for row in scaled]
+
+
+def query_constants(hashes: NDArray[np.uint8], parameters: Parameters) -> NDArray[np.float64]:
+    """2*popcount(q)*g + k mod each prime, (2, Q).
+
+    g and k are rounded once each, so that the constant is linear in the query.
+    """
+    units, alignments = scan_constants(parameters)
     popcount = np.bitwise_count(hashes).sum(axis=1, dtype=np.int64)
     out = np.empty((2, len(hashes)))
-    for index, p in enumerate(PRIMES):
-        g, k = int(scaled[index, 0]), int(scaled[index, 1])
+    for index, (p, g, k) in enumerate(zip(PRIMES, units, alignments, strict=True)):
         out[index] = [(2 * int(ones) * g + k + p // 2) % p - p // 2 for ones in popcount]
     return out
 

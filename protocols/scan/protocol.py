@@ -29,10 +29,11 @@ from protocols.base import (
 )
 from protocols.ledger import Message, encode
 from protocols.scan.ceremony import PAIRS, read_committee_key
-from protocols.scan.checker import Checker
+from protocols.scan.checker import Checker, Scanned
 from protocols.scan.client import Client
 from protocols.scan.comparison import rounds
 from protocols.scan.custody import encryptor
+from protocols.scan.dealing import chunks, deal
 from protocols.scan.encryption import PublicKey, common_polynomial
 from protocols.scan.entries import SHARES
 from protocols.scan.exchange import Exchange
@@ -49,15 +50,15 @@ from protocols.scan.messages import (
     Manifest,
     PlaneShares,
     Receipts,
-    ScanResults,
     SignedManifest,
     SignedReceipt,
     SlotMap,
 )
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
 from protocols.scan.product import check_exactness
+from protocols.scan.proof_messages import PROOF_MESSAGES
+from protocols.scan.proved import audit, verify
 from protocols.scan.sealing import Identity, digest
-from protocols.scan.session import chunks, deal
 
 _ENROLL_STEP = 1024  # entries sealed and checked together
 _PLANES_STEP = 16  # planes a message
@@ -77,7 +78,7 @@ class Scan(Protocol):
         bits=(64, 256),
         max_threshold=71,
     )
-    messages = MESSAGES
+    messages = MESSAGES + PROOF_MESSAGES
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class Scan(Protocol):
         daily_results: int | None = None,
         daily_match_share: float | None = None,
         folder: str | Path | None = None,
+        proofs: bool = False,
         parameter_set: str = "N4096",
         allow_insecure: bool = False,
         allow_unsafe_threshold: bool = False,
@@ -103,7 +105,9 @@ class Scan(Protocol):
         batch: queries scanned together; every batch is padded to it. workers: blocks scanned at once (default: one a
         processor). memory: bytes that scanning may take beyond the blocks themselves. match_cap: most matches told of a
         query. daily_results, daily_match_share: budgets of the manifest. folder: where blocks are kept (default: a
-        temporary one). allow_insecure: admit parameter sets for tests. allow_unsafe_threshold: research only.
+        temporary one). proofs: members answer only results that are proved to be the published scan, and sign only
+        blocks that they audited; stands in the manifest. allow_insecure: admit parameter sets for tests.
+        allow_unsafe_threshold: research only.
 
         Raises ConfigurationError.
         """
@@ -116,6 +120,7 @@ class Scan(Protocol):
         if not 1 <= batch <= 4096:
             raise ConfigurationError(f"batch is {batch}; expected 1 to 4096")
         self.pair = pair
+        self.proofs = proofs
         self._batch = batch
         self.workers = self._workers_within(memory, workers or len(os.sched_getaffinity(0)))
         check_exactness(np, bits)
@@ -141,6 +146,7 @@ class Scan(Protocol):
                     match_cap,
                     daily_results,
                     daily_match_share,
+                    proofs,
                 )
             )
 
@@ -161,7 +167,9 @@ class Scan(Protocol):
 
     def _set_up(self, draft: Manifest) -> None:
         send = self.ledger.send
-        members = [Member(number) for number in MEMBERS]
+        for role in ("exchange", _PLATFORM, *(f"member-{number}" for number in MEMBERS)):
+            (self._folder / role).mkdir(parents=True, exist_ok=True)
+        members = [Member(number, self._folder / f"member-{number}") for number in MEMBERS]
         self._members = {member.number: member for member in members}
         exchange, platform = Identity("exchange"), Identity(_PLATFORM)
         parties = [send(m.name, "exchange", m.identity.public) for m in members]
@@ -178,11 +186,8 @@ class Scan(Protocol):
         for_platform = Pinned(send("exchange", _PLATFORM, signed), pin)
         b = read_committee_key(send("exchange", _PLATFORM, key), self.parameters)
         public_key = PublicKey(common_polynomial(self.parameters, 1, for_platform.raw), b)
-        folders = [self._folder / role for role in ("exchange", _PLATFORM)]
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        self._exchange = Exchange(exchange, pinned, self.parameters, folders[0])
-        self._checker = Checker(platform, for_platform, self.parameters, public_key, folders[1])
+        self._exchange = Exchange(exchange, pinned, self.parameters, self._folder / "exchange")
+        self._checker = Checker(platform, for_platform, self.parameters, public_key, self._folder / _PLATFORM)
         self._client = Client(Pinned(send("exchange", "client", signed), pin), self.parameters)
 
     def _make_key(self) -> CommitteeKey:
@@ -300,12 +305,18 @@ class Scan(Protocol):
                     planes = send("exchange", _PLATFORM, built)
                     with cpu(_PLATFORM):
                         self._checker.receive_planes(planes)
+                    for member in present if self.proofs else []:
+                        member.bank.receive_planes(send("exchange", member.name, built))
                 else:
-                    signatures = [
-                        send(m.name, "exchange", m.custody.sign_block(send("exchange", m.name, built))) for m in present
-                    ]
+                    digests = {m.name: send("exchange", m.name, built) for m in present}
+                    if self.proofs:
+                        audit(self.ledger, present, digests)
+                    signatures = [send(m.name, "exchange", m.sign_block(digests[m.name])) for m in present]
                     self._missed += [built] if self._away else []
-            published = send("exchange", _PLATFORM, self._exchange.publish(block, signatures))
+            published = self._exchange.publish(block, signatures)
+            for member in present if self.proofs else []:
+                member.bank.install(send("exchange", member.name, published))
+            published = send("exchange", _PLATFORM, published)
             with cpu(_PLATFORM):
                 self._checker.install(published)
         self._progress("building blocks", len(slot_map.blocks), len(slot_map.blocks))
@@ -313,6 +324,8 @@ class Scan(Protocol):
     def _planes(self, block: int, share: int) -> Iterator[PlaneShares]:
         member = self._members[encryptor(share, self._away or 0)]
         for planes in self._timed(member.name, member.custody.planes(block, share, _PLANES_STEP)):
+            if self.proofs:
+                member.auditor.keep(planes)
             yield self.ledger.send(member.name, "exchange", planes)
 
     def _timed(self, role: str, iterator: Iterator[T]) -> Iterator[T]:
@@ -358,6 +371,14 @@ class Scan(Protocol):
                         told = self.ledger.send(other.name, back.name, other.custody.accepted_map(received.version))
                         back.custody.receive_map_digest(other.number, told)
                 back.custody.accept_map()
+        for block in self._exchange.blocks if self.proofs else []:
+            installed = back.bank.blocks.get(block)
+            for part in self._exchange.serve(block, installed.version if installed else 0):
+                got = self.ledger.send("exchange", back.name, part)
+                if isinstance(got, BlockPlanes):
+                    back.bank.receive_planes(got)
+                else:
+                    back.bank.install(got)
 
     # Matching ----------------------------------------------------------------------------------------------------
 
@@ -384,20 +405,20 @@ class Scan(Protocol):
         with cpu(_PLATFORM, "encryption of zero"):
             platform.zeros.prepare(lanes)
         with cpu(_PLATFORM, "product"):
-            session, to_a, to_b = platform.scan(hashes, block, self.pair)
+            scanned = platform.scan(hashes, block, self.pair)
         try:
-            return [(start + query, case) for query, case in self._answer(session, to_a, to_b, lanes, len(hashes))]
+            return [(start + query, case) for query, case in self._answer(scanned, lanes, len(hashes))]
         except HushmatchError:
             for role in (platform, a.sessions, b.sessions):
-                role.abandon(session)
+                role.abandon(scanned.session)
             raise
 
-    def _answer(
-        self, session: bytes, to_a: ScanResults, to_b: ScanResults, lanes: int, asked: int
-    ) -> list[tuple[int, str]]:
+    def _answer(self, scanned: Scanned, lanes: int, asked: int) -> list[tuple[int, str]]:
         """From a batch of results to the platform's answer: (query, case), of the first `asked` queries."""
-        send, cpu, platform = self.ledger.send, self.ledger.cpu, self._checker
+        send, cpu, platform, session = self.ledger.send, self.ledger.cpu, self._checker, scanned.session
         a, b = (self._members[number] for number in self.pair)
+        with cpu(_PLATFORM, "proof" if self.proofs else "product"):
+            to_a, to_b = platform.results(scanned)
         headers = {}
         for member, results in ((a, to_a), (b, to_b)):
             received = send(_PLATFORM, member.name, results)
@@ -406,12 +427,15 @@ class Scan(Protocol):
         del to_a, to_b, received
         b.sessions.receive_header(a.number, send(a.name, b.name, headers[a.number]))
         a.sessions.receive_header(b.number, send(b.name, a.name, headers[b.number]))
+        deal_id = self._next_deal(lanes)
+        if self.proofs:
+            verify(self.ledger, self._exchange, a, b, session, deal_id)
         with cpu(b.name, "decryption"):
             masked = b.sessions.partial(session)
         masked = send(b.name, a.name, masked)
         with cpu(a.name, "decryption"):
             a.sessions.receive_partial(b.number, masked)
-        self._compare(session, a, b, lanes)
+        self._compare(session, a, b, deal_id)
         lists, counts = [], []
         for member in (a, b):
             with cpu(member.name, "comparison"):
@@ -425,12 +449,14 @@ class Scan(Protocol):
             answer = platform.receive_answer(session, counts, handles)
         return [(query, self._exchange.case_of(handle)) for query, handle in answer if query < asked]
 
-    def _compare(self, session: bytes, a: Member, b: Member, lanes: int) -> None:
-        send, cpu = self.ledger.send, self.ledger.cpu
+    def _next_deal(self, lanes: int) -> bytes:
         with self._stock_lock:
             stock = self._stock.get((self.pair, lanes), [])
             deal_id = stock.pop() if stock else None
-        deal_id = deal_id or self._deal(lanes)
+        return deal_id or self._deal(lanes)
+
+    def _compare(self, session: bytes, a: Member, b: Member, deal_id: bytes) -> None:
+        send, cpu = self.ledger.send, self.ledger.cpu
         for member in (a, b):
             with cpu(member.name, "comparison"):
                 member.sessions.start_comparison(session, deal_id)
@@ -459,11 +485,11 @@ class Scan(Protocol):
         if dealer.number == self._away:
             raise ProtocolError(f"{dealer.name} is away and the triples dealt ahead are used up; bring it back")
         with self.ledger.cpu(dealer.name, "dealing"):
-            seed, correction = deal(self.parameters, lanes, self._batch)
+            seed, correction = deal(self.parameters, lanes, self._batch, self.proofs)
         for member, message in ((a, seed), (b, correction)):
             received = self.ledger.send(dealer.name, member.name, message)
             with self.ledger.cpu(member.name, "comparison"):
-                member.sessions.receive_deal(dealer.number, received)
+                member.sessions.stock.receive(dealer.number, received)
         return seed.deal
 
     def deal_ahead(self, batches: int) -> None:

@@ -4,6 +4,7 @@ For one batch of results against one block, with members A and B:
 
     platform -> A: header, c1, c0     platform -> B: header, c1
     A <-> B: digest of the header     (nothing is evaluated before they agree)
+    A <-> B: the check of the proof   (`verification`; nothing is decrypted before it is accepted)
     B -> A: lambda_B*sigma_B*c1 + mu
     A <-> B: gate openings, chunk by chunk; then shares of the match bits
     A, B -> exchange: signed match lists; A, B -> platform: signed match counts
@@ -14,19 +15,20 @@ platform or a lying exchange gains nothing. Triples are dealt ahead by the third
 
 from __future__ import annotations
 
-import secrets
 import threading
-import time
-from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.base import BudgetExceeded, IntegrityError, MessageError, ReplayError, StaleVersion
+from protocols.base import IntegrityError, MessageError, ProofRefused, ReplayError, StaleVersion
 from protocols.ledger import as_array
-from protocols.scan.comparison import Comparison, corrections, gates
+from protocols.scan.blocks import BlockStore
+from protocols.scan.budgets import Budgets
+from protocols.scan.comparison import Comparison, gates
 from protocols.scan.custody import Custody
+from protocols.scan.dealing import Stock, chunks, dealt_squares
+from protocols.scan.encryption import PublicKey
 from protocols.scan.keys import MEMBERS, KeyShare, half_unit
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import (
@@ -45,34 +47,14 @@ from protocols.scan.messages import (
 )
 from protocols.scan.packing import Words, field_planes, pack, positions, unpack
 from protocols.scan.parameters import FIELDS, RESIDUE_BITS, WIDTH, Parameters
+from protocols.scan.proof_messages import ProofOpening, ProofRefusal, SignedRefusal
 from protocols.scan.ring import Residues, ring_of
-from protocols.scan.sampling import SEED_BYTES, Stream, derive, fresh_seed
+from protocols.scan.sampling import Stream, derive
 from protocols.scan.sealing import Identity, digest, same
-
-CHUNK = 16  # results that are compared together: small enough for the cache, large enough to keep messages few
-_DAY = 86_400.0
+from protocols.scan.verification import Verification, proof_of, results_digest
 
 
-def chunks(batch: int) -> list[tuple[int, int]]:
-    """[first, last) of the results that are compared together."""
-    return [(first, min(first + CHUNK, batch)) for first in range(0, batch, CHUNK)]
-
-
-def deal(parameters: Parameters, lanes: int, batch: int) -> tuple[TripleSeed, TripleCorrection]:
-    """As the dealer: triples for one batch of results against a block of `lanes` lanes. Keeps nothing."""
-    deal_id, seed_a, seed_b = secrets.token_bytes(16), fresh_seed(), fresh_seed()
-    words = FIELDS * lanes * parameters.n // 64
-    count = gates(parameters)
-    total = batch * words
-    corrected = np.empty(count * total, dtype=np.uint64)
-    for number, (first, last) in enumerate(chunks(batch)):
-        a, b = (derive(seed, "chunk", number.to_bytes(4)) for seed in (seed_a, seed_b))
-        part = corrected[count * first * words : count * last * words]
-        corrections(a, b, part.reshape(count, (last - first) * words))
-    return TripleSeed(deal_id, seed_a, total), TripleCorrection(deal_id, seed_b, total, corrected.data)
-
-
-@dataclass(repr=False)
+@dataclass
 class _Session:
     """One batch of results at one member."""
 
@@ -82,7 +64,9 @@ class _Session:
     c1: memoryview
     c0: memoryview
     lanes: int
+    proof: Verification | None
     agreed: bool = False
+    deal: TripleSeed | TripleCorrection | None = None
     answered: PartialDecryption | None = None
     planes: Words | None = None
     comparisons: list[Comparison] = field(default_factory=list)
@@ -108,6 +92,8 @@ class Sessions:
     def __init__(
         self, member: int, identity: Identity, pinned: Pinned, parameters: Parameters, custody: Custody
     ) -> None:
+        self._refused: set[str] = set()
+        self._budgets = Budgets(pinned.manifest)
         self._member = member
         self._identity = identity
         self._pinned = pinned
@@ -117,17 +103,19 @@ class Sessions:
         self._sessions: dict[bytes, _Session] = {}
         self._seen: set[bytes] = set()
         self._kept: dict[int, _Standing] = {}
-        self._deals: dict[bytes, tuple[int, TripleSeed | TripleCorrection]] = {}
-        self._dealt: set[bytes] = set()
-        self._day: dict[str, deque[tuple[float, int, int]]] = defaultdict(deque)
+        self.stock = Stock(parameters)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<Sessions of member-{self._member}>"
 
-    def use_keys(self, key_share: KeyShare, pair_keys: dict[int, bytes]) -> None:
+    def use_bank(self, bank: BlockStore) -> None:
+        """The published blocks, which proofs are about."""
+        self._bank = bank
+
+    def use_keys(self, key_share: KeyShare, pair_keys: dict[int, bytes], public_key: PublicKey) -> None:
         """What the ceremony gave."""
-        self._key_share, self._pair_keys = key_share, pair_keys
+        self._key_share, self._pair_keys, self._public_key = key_share, pair_keys, public_key
 
     # Agreeing on what is answered --------------------------------------------------------------------------------
 
@@ -139,6 +127,8 @@ class Sessions:
         """
         if platform not in self._pinned.parties:
             raise IntegrityError(f"{platform} is not in the manifest")
+        if platform in self._refused:
+            raise IntegrityError(f"{platform} is not served: a proof of it was refused")
         header = self._pinned.parties[platform].verify(message.header, ScanHeader)
         first = self._check_header(header, platform)
         lanes = self._custody.blocks[header.block].lanes
@@ -149,14 +139,18 @@ class Sessions:
             first and not same(digest("c0", message.c0), header.c0_digest)
         ):
             raise IntegrityError(f"results of {platform}: not the ones that its header is about")
+        proof = None
+        if self._pinned.manifest.proofs:
+            proof = proof_of(message, header, self._member, self._identity, self._parameters, lanes)
         with self._lock:
             if header.session in self._seen:
                 raise ReplayError(f"results of {platform}: the session was seen before")
-            self._spend(platform, header.batch)
+            self._budgets.spend(platform, header.batch)
             self._seen.add(header.session)
-            session = _Session(header, digest("header", message.header.body), first, message.c1, message.c0, lanes)
+            agreed_on = digest("header", message.header.body)
+            session = _Session(header, agreed_on, first, message.c1, message.c0, lanes, proof)
             self._sessions[header.session] = session
-        return HeaderDigest(header.session, session.digest)
+        return HeaderDigest(header.session, session.digest, b"" if proof is None else proof.commitment)
 
     def _check_header(self, header: ScanHeader, platform: str) -> bool:
         if header.platform != platform or header.batch != self._pinned.manifest.batch:
@@ -176,20 +170,6 @@ class Sessions:
             raise StaleVersion(f"header of {platform}: block {header.block} is not the one that was signed")
         return header.pair[0] == self._member
 
-    def _spend(self, platform: str, batch: int) -> None:
-        """Count a batch against the day's budget of (query, block) results."""
-        day, now, manifest = self._day[platform], time.time(), self._pinned.manifest
-        while day and day[0][0] < now - _DAY:
-            day.popleft()
-        asked, matched = sum(row[1] for row in day), sum(row[2] for row in day)
-        wait = day[0][0] + _DAY - now if day else _DAY
-        if manifest.daily_results is not None and asked + batch > manifest.daily_results:
-            raise BudgetExceeded(f"{platform} has used its day's {manifest.daily_results} results", wait)
-        share = manifest.daily_match_share
-        if share is not None and asked >= 1000 and matched > share * asked:
-            raise BudgetExceeded(f"{platform} is stopped: more than {share:.1%} of its day's queries match", wait)
-        day.append((now, batch, 0))
-
     def receive_header(self, sender: int, message: HeaderDigest) -> None:
         """What the other member was given. Raises IntegrityError if it differs."""
         session = self._session(message.session)
@@ -197,7 +177,45 @@ class Sessions:
             raise MessageError(f"header digest: member-{sender} is not of the pair")
         if not same(message.digest, session.digest):
             raise IntegrityError(f"{session.header.platform} gave member-{sender} another header")
+        if session.proof is not None:
+            session.proof.receive_commitment(message.toss)
         session.agreed = True
+
+    # Proof -------------------------------------------------------------------------------------------------------
+
+    def verification(self, session_id: bytes) -> Verification:
+        """The check of a batch's proof. Raises ReplayError without proofs or before members compared headers."""
+        session = self._session(session_id)
+        if session.proof is None or not session.agreed:
+            raise ReplayError("proof: none is checked here, or members have not compared headers")
+        return session.proof
+
+    def open_proof(self, session_id: bytes, deal_id: bytes) -> ProofOpening:
+        """What this member opens of a challenged batch, with the squares of a deal that the batch then keeps.
+
+        Raises ProofRefused, ReplayError, StaleVersion.
+        """
+        session, proof = self._session(session_id), self.verification(session_id)
+        header, bits = session.header, self._parameters.bits
+        installed = self._bank.blocks.get(header.block)
+        if installed is None or not same(installed.digest, header.block_digest):
+            raise StaleVersion(f"proof: block {header.block}, version {header.version} is not installed here")
+        session.deal = self._take(session, deal_id)
+        dealt = dealt_squares(session.deal, header.batch, bits)
+        results = results_digest(header.c1_digest, header.c0_digest)
+        return proof.opening(self._public_key, installed.planes, dealt, results)
+
+    def refuse(self, session_id: bytes, refused: ProofRefused) -> SignedRefusal:
+        """End a session whose proof failed; its platform is not served any more. For the exchange: who and why."""
+        self.abandon(session_id)
+        self._refused.add(refused.party)
+        name = self._identity.name
+        told = ProofRefusal(name, refused.party, session_id, refused.check, refused.evidence)
+        return self._identity.sign(told, SignedRefusal)
+
+    def reinstate(self, platform: str) -> None:
+        """Serve a platform again whose proof was refused."""
+        self._refused.discard(platform)
 
     # Decryption into shares --------------------------------------------------------------------------------------
 
@@ -263,32 +281,17 @@ class Sessions:
 
     # Comparison --------------------------------------------------------------------------------------------------
 
-    def receive_deal(self, sender: int, message: TripleSeed | TripleCorrection) -> None:
-        """Triples of member `sender` into stock. Raises ReplayError for a deal that came before, MessageError."""
-        if message.deal in self._dealt or len(message.seed) != SEED_BYTES or message.words <= 0:
-            raise ReplayError("triples: the deal came before, or is malformed")
-        if isinstance(message, TripleCorrection):
-            as_array(message.corrections, np.uint64, (gates(self._parameters), message.words), "corrections")
-        self._dealt.add(message.deal)
-        self._deals[message.deal] = sender, message
-
     def start_comparison(self, session_id: bytes, deal_id: bytes) -> None:
         """Spend a deal on a session whose shares are ready.
 
-        Raises ReplayError for a deal that is not in stock, or that one of the pair dealt: a dealer knows both sides'
-        masks.
+        A batch that was proved has its deal already. Raises ReplayError.
         """
         session = self._session(session_id)
         if session.planes is None or session.comparisons:
             raise ReplayError("comparison: shares are not ready, or it was started before")
-        # single use: out of stock before anything is masked with it
-        dealer, message = self._deals.pop(deal_id, (0, None))
+        message = session.deal or self._take(session, deal_id)
         planes, batch = session.planes, session.header.batch
         size = planes.shape[2] * planes.shape[3]
-        if message is None or message.words != batch * size or isinstance(message, TripleSeed) != session.first:
-            raise ReplayError("comparison: the deal is not in stock, or was made for another batch")
-        if dealer in session.header.pair:
-            raise ReplayError(f"comparison: member-{dealer} dealt and takes part; the third member deals")
         start, count = 0, gates(self._parameters)
         for number, (first, last) in enumerate(chunks(batch)):
             words = (last - first) * size
@@ -302,6 +305,10 @@ class Sessions:
             side = Comparison(self._parameters, rows.reshape(WIDTH, words), session.first, seed, corrected)
             session.comparisons.append(side)
         session.planes = None
+
+    def _take(self, session: _Session, deal_id: bytes) -> TripleSeed | TripleCorrection:
+        words = session.header.batch * FIELDS * session.lanes * self._parameters.n // 64
+        return self.stock.take(deal_id, words, session.first, session.header.pair)
 
     def gate_opening(self, session_id: bytes, chunk: int, round_: int) -> GateOpening:
         """Raises ReplayError out of turn."""
@@ -347,7 +354,7 @@ class Sessions:
             session.matches[int(query)] = [int(slot) for slot in numbers]
         session.decided = True
         with self._lock:
-            self._day[session.header.platform].append((time.time(), 0, len(session.matches)))
+            self._budgets.note_matches(session.header.platform, len(session.matches))
 
     def _chosen(self, session: _Session, query: int, found: int, cap: int) -> NDArray[np.int64]:
         """Which matches of a query over the cap are answered: at random, but the same for both members."""
@@ -383,6 +390,8 @@ class Sessions:
         session = self._session(session_id)
         if not session.agreed or session.first != first:
             raise ReplayError("the members have not compared headers, or this is the other one's step")
+        if session.proof is not None and not session.proof.accepted:
+            raise ReplayError("nothing is decrypted before the proof of the whole batch is accepted")
         return session
 
     def _other(self, session: _Session) -> int:

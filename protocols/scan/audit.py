@@ -1,0 +1,183 @@
+"""The audit of a block: does the exchange publish the sum of what the members encrypted, and nothing else?
+
+Members hold the published block before they sign it. They compare its digest, then toss a seed (commit, reveal) for
+weights rho on a ciphertext's coefficients and tau on the planes; each opens
+
+    sum_i tau_i * <rho, plane i that it contributed>   mod p0 and p1,
+
+and the values must add up to the block's. The exchange fixed the block before the toss, so planes that were swapped,
+scaled, mixed or replaced pass with probability at most 2/p < 2^-43. A failed audit is an incident: the same version
+of a block is never audited again.
+
+NOT protected: a member that encrypts something other than its shares; members are semi-honest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from protocols.base import IntegrityError, ReplayError, StaleVersion
+from protocols.ledger import as_array
+from protocols.scan.blocks import BlockStore
+from protocols.scan.functional import functional
+from protocols.scan.messages import BlockDigest, PlaneShares
+from protocols.scan.packing import Words
+from protocols.scan.parameters import PRIMES, RESIDUE_BITS, Parameters
+from protocols.scan.proof_messages import AuditCommitment, AuditOpening, AuditToss
+from protocols.scan.sampling import Stream, derive, fresh_seed
+from protocols.scan.sealing import digest, same
+
+
+@dataclass
+class _Audit:
+    """One block version under audit."""
+
+    digest: bytes
+    lanes: int
+    planes: Words
+    toss: bytes
+    parties: int
+    commitments: dict[int, AuditCommitment] = field(default_factory=dict)
+    tosses: dict[int, bytes] = field(default_factory=dict)
+    values: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+class Auditor:
+    """Member `member`'s part in audits. Keeps what it contributed to a block until the block is audited."""
+
+    def __init__(self, member: int, parameters: Parameters, store: BlockStore, folder: Path) -> None:
+        self._member = member
+        self._parameters = parameters
+        self._store = store
+        self._folder = folder
+        self._contributed: dict[tuple[int, int], set[Path]] = {}
+        self._audits: dict[tuple[int, int], _Audit] = {}
+        self._passed: dict[tuple[int, int], bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Auditor of member-{self._member}>"
+
+    def keep(self, message: PlaneShares) -> None:
+        """Remember planes that this member contributes, in order."""
+        key = message.block, message.version
+        path = self._folder / f"contributed-{message.block}-{message.version}-{message.share}.bin"
+        with path.open("ab" if message.first else "wb") as file:
+            file.write(message.planes)
+        self._contributed.setdefault(key, set()).add(path)
+
+    def commit(self, message: BlockDigest, parties: int) -> AuditCommitment:
+        """Start auditing what the exchange published; `parties` members take part.
+
+        Raises IntegrityError if the planes that came are not the ones of this digest, ReplayError for a second audit.
+        """
+        key = message.block, message.version
+        if key in self._audits or key in self._passed:
+            raise ReplayError(f"audit: block {message.block}, version {message.version} was audited before")
+        arrived, planes = self._store.arrived(message.block, message.version, message.lanes)
+        if not same(arrived, message.digest):
+            raise IntegrityError(f"audit: the exchange asks to sign another block {message.block} than it published")
+        audit = _Audit(arrived, message.lanes, planes, fresh_seed(), parties)
+        audit.commitments[self._member] = AuditCommitment(
+            message.version, message.block, arrived, self._commitment(key, self._member, audit.toss)
+        )
+        self._audits[key] = audit
+        return audit.commitments[self._member]
+
+    def _commitment(self, key: tuple[int, int], member: int, seed: bytes) -> bytes:
+        return digest("audit toss", *(number.to_bytes(8) for number in (*key, member)), seed)
+
+    def receive_commitment(self, sender: int, message: AuditCommitment) -> None:
+        """Raises IntegrityError if the exchange gave the sender another block."""
+        audit = self._audit(message.block, message.version)
+        if sender in audit.commitments:
+            raise ReplayError(f"audit: member-{sender} has committed already")
+        if not same(message.digest, audit.digest):
+            raise IntegrityError(
+                f"audit: the exchange gave member-{sender} and member-{self._member} different blocks {message.block}"
+            )
+        audit.commitments[sender] = message
+
+    def toss(self, block: int, version: int) -> AuditToss:
+        """Tell the seed, once all have committed. Raises ReplayError before."""
+        audit = self._audit(block, version)
+        if len(audit.commitments) < audit.parties:
+            raise ReplayError("audit: seeds are told after all have committed")
+        audit.tosses[self._member] = audit.toss
+        return AuditToss(version, block, audit.toss)
+
+    def receive_toss(self, sender: int, message: AuditToss) -> None:
+        """Raises IntegrityError if it is not what was committed to."""
+        audit = self._audit(message.block, message.version)
+        committed = audit.commitments.get(sender)
+        expected = self._commitment((message.block, message.version), sender, message.seed)
+        if committed is None or not same(committed.toss, expected):
+            raise IntegrityError(f"audit: member-{sender} tells another seed than it committed to")
+        audit.tosses[sender] = message.seed
+
+    def opening(self, block: int, version: int) -> AuditOpening:
+        """The functional of what this member contributed. Raises ReplayError, MessageError."""
+        audit = self._audit(block, version)
+        if len(audit.tosses) < audit.parties:
+            raise ReplayError("audit: values are opened after all seeds are told")
+        total = (0, 0)
+        shape = (self._parameters.bits, 2 * (audit.lanes + 1), RESIDUE_BITS, self._parameters.n // 64)
+        for path in sorted(self._contributed.get((block, version), ())):
+            planes = np.memmap(path, dtype=np.uint64, mode="r", shape=shape)
+            total = _add(total, self._value(audit, planes))
+        audit.values[self._member] = total
+        return AuditOpening(version, block, np.array(total, dtype="<i8").tobytes())
+
+    def receive_opening(self, sender: int, message: AuditOpening) -> None:
+        """Raises MessageError, ReplayError."""
+        audit = self._audit(message.block, message.version)
+        if sender in audit.values or sender not in audit.tosses:
+            raise ReplayError(f"audit: no value of member-{sender} is due")
+        first, second = as_array(message.value, "<i8", (2,), "audit value")
+        audit.values[sender] = int(first), int(second)
+
+    def conclude(self, block: int, version: int) -> None:
+        """Whether block and contributions agree. Raises IntegrityError if not, ReplayError out of turn."""
+        audit = self._audit(block, version)
+        if len(audit.values) < audit.parties:
+            raise ReplayError("audit: a member's value is missing")
+        total = (0, 0)
+        for value in audit.values.values():
+            total = _add(total, value)
+        published = self._value(audit, audit.planes)
+        if any((x - y) % p for x, y, p in zip(total, published, PRIMES, strict=True)):
+            raise IntegrityError(
+                f"audit: the exchange published a block {block}, version {version}, that is not the sum of the"
+                " members' encryptions; this is an incident: do not audit it again, find out what happened"
+            )
+        self._passed[block, version] = audit.digest
+        del self._audits[block, version]
+        for path in self._contributed.pop((block, version), set()):
+            path.unlink()
+
+    def check_passed(self, message: BlockDigest) -> None:
+        """Raises IntegrityError for a block that did not pass its audit here."""
+        passed = self._passed.get((message.block, message.version))
+        if passed is None or not same(passed, message.digest):
+            raise IntegrityError(f"block {message.block}, version {message.version} has not passed its audit")
+
+    def _value(self, audit: _Audit, planes: Words) -> tuple[int, int]:
+        p = self._parameters
+        seed = derive(b"".join(audit.tosses[member] for member in sorted(audit.tosses)), "audit", audit.digest)
+        rho = Stream(derive(seed, "rho")).uniform(audit.lanes + 1, p.n)
+        tau = Stream(derive(seed, "tau")).uniform(p.bits)
+        values = functional(planes, rho, "audited planes")
+        rows = zip(tau, values, PRIMES, strict=True)
+        first, second = (sum(int(t) * int(v) for t, v in zip(ts, vs, strict=True)) % prime for ts, vs, prime in rows)
+        return first, second
+
+    def _audit(self, block: int, version: int) -> _Audit:
+        if (block, version) not in self._audits:
+            raise StaleVersion(f"audit: block {block}, version {version} is not under audit")
+        return self._audits[block, version]
+
+
+def _add(x: tuple[int, int], y: tuple[int, int]) -> tuple[int, int]:
+    return (x[0] + y[0]) % PRIMES[0], (x[1] + y[1]) % PRIMES[1]

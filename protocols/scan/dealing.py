@@ -1,0 +1,86 @@
+"""What the third member deals ahead for one batch: triples for its comparison, squares for its proof.
+
+A deal is two seeds and B's corrections. It serves once, and is dropped at a restart.
+
+NOT protected: the dealer together with A or B knows the other one's masks.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import numpy as np
+
+from protocols.base import ReplayError
+from protocols.ledger import as_array
+from protocols.scan.comparison import corrections, gates
+from protocols.scan.messages import TripleCorrection, TripleSeed
+from protocols.scan.packing import unpack
+from protocols.scan.parameters import FIELDS, RESIDUE_BITS, Parameters
+from protocols.scan.proof import deal_squares, squares
+from protocols.scan.ring import Residues
+from protocols.scan.sampling import SEED_BYTES, derive, fresh_seed
+
+CHUNK = 16  # results that are compared together: small enough for the cache, large enough to keep messages few
+
+
+def chunks(batch: int) -> list[tuple[int, int]]:
+    """[first, last) of the results that are compared together."""
+    return [(first, min(first + CHUNK, batch)) for first in range(0, batch, CHUNK)]
+
+
+def deal(parameters: Parameters, lanes: int, batch: int, proofs: bool) -> tuple[TripleSeed, TripleCorrection]:
+    """As the dealer: triples for one batch of results against a block of `lanes` lanes; squares. Keeps nothing."""
+    deal_id, seed_a, seed_b = secrets.token_bytes(16), fresh_seed(), fresh_seed()
+    words = FIELDS * lanes * parameters.n // 64
+    count = gates(parameters)
+    total = batch * words
+    corrected = np.empty(count * total, dtype=np.uint64)
+    for number, (first, last) in enumerate(chunks(batch)):
+        a, b = (derive(seed, "chunk", number.to_bytes(4)) for seed in (seed_a, seed_b))
+        part = corrected[count * first * words : count * last * words]
+        corrections(a, b, part.reshape(count, (last - first) * words))
+    squared = memoryview(b"")
+    if proofs:
+        squared = deal_squares(derive(seed_a, "squares"), derive(seed_b, "squares"), batch, parameters.bits).data
+    return TripleSeed(deal_id, seed_a, total), TripleCorrection(deal_id, seed_b, total, corrected.data, squared)
+
+
+def dealt_squares(message: TripleSeed | TripleCorrection, batch: int, bits: int) -> tuple[Residues, Residues]:
+    """A side's shares of the squares (r, r^2) of a deal, each (2, batch, bits). Raises MessageError."""
+    corrected = None
+    if isinstance(message, TripleCorrection):
+        shape = (2, batch, RESIDUE_BITS, bits // 64)
+        corrected = unpack(as_array(message.squares, np.uint64, shape, "squares"), "squares")
+    return squares(derive(message.seed, "squares"), corrected, batch, bits)
+
+
+class Stock:
+    """A member's deals."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self._deals: dict[bytes, tuple[int, TripleSeed | TripleCorrection]] = {}
+        self._dealt: set[bytes] = set()
+
+    def receive(self, sender: int, message: TripleSeed | TripleCorrection) -> None:
+        """A deal of member `sender`. Raises ReplayError for one that came before, MessageError."""
+        if message.deal in self._dealt or len(message.seed) != SEED_BYTES or message.words <= 0:
+            raise ReplayError("triples: the deal came before, or is malformed")
+        if isinstance(message, TripleCorrection):
+            as_array(message.corrections, np.uint64, (gates(self._parameters), message.words), "corrections")
+        self._dealt.add(message.deal)
+        self._deals[message.deal] = sender, message
+
+    def take(self, deal_id: bytes, words: int, first: bool, pair: list[int]) -> TripleSeed | TripleCorrection:
+        """A deal out of stock, before anything is masked with it.
+
+        words: of a gate. Raises ReplayError for a deal that is not in stock, or that one of the pair dealt: a dealer
+        knows both sides' masks.
+        """
+        dealer, message = self._deals.pop(deal_id, (0, None))
+        if message is None or message.words != words or isinstance(message, TripleSeed) != first:
+            raise ReplayError("comparison: the deal is not in stock, or was made for another batch")
+        if dealer in pair:
+            raise ReplayError(f"comparison: member-{dealer} dealt and takes part; the third member deals")
+        return message

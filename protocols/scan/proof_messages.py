@@ -1,0 +1,87 @@
+"""What crosses for the proof of a scan and for the audit of a block, and the table that declares it."""
+
+from __future__ import annotations
+
+from protocols.ledger import Message, MessageKind
+from protocols.scan.messages import BlockPlanes, BlockSignatures
+from protocols.scan.sealing import Signed
+
+
+class AuditCommitment(Message, frozen=True):
+    """The digest of the block that the exchange gave the sender, and a commitment to a coin-toss seed."""
+
+    version: int
+    block: int
+    digest: bytes
+    toss: bytes
+
+
+class AuditToss(Message, frozen=True):
+    """The coin-toss seed of an audit."""
+
+    version: int
+    block: int
+    seed: bytes
+
+
+class AuditOpening(Message, frozen=True):
+    """<rho, the planes that the sender contributed>: two int64, centred mod p0 and p1."""
+
+    version: int
+    block: int
+    value: bytes
+
+
+class ProofToss(Message, frozen=True):
+    """The coin-toss seed of a batch's challenge."""
+
+    session: bytes
+    seed: bytes
+
+
+class ProofOpening(Message, frozen=True):
+    """From a member's share of every result's z, in the order of the batch.
+
+    projections: (batch, projections) uint64. linear: (2, batch) int64 mod p0 and p1. signs: w - r, packed residues.
+    """
+
+    session: bytes
+    projections: memoryview
+    linear: memoryview
+    signs: memoryview
+
+
+class ProofClosing(Message, frozen=True):
+    """A member's shares of sum_i tau_i*(w_i^2 - 1): (2, batch) int64 mod p0 and p1."""
+
+    session: bytes
+    signs: memoryview
+
+
+class ProofRefusal(Message, frozen=True):
+    """A member's word that a proof failed: whose, which check, and the header that the platform signed."""
+
+    member: str
+    platform: str
+    session: bytes
+    check: str
+    header: bytes
+
+
+class SignedRefusal(Signed, frozen=True):
+    """A ProofRefusal, signed by its member."""
+
+
+PROOF_MESSAGES = (
+    MessageKind(BlockPlanes, "exchange", "member", "encryptions of the bits"),
+    MessageKind(BlockSignatures, "exchange", "member", "digest of the encrypted block"),
+    MessageKind(AuditCommitment, "member", "member", "digest of the encrypted block; hash of a random seed"),
+    MessageKind(AuditToss, "member", "member", "a random seed"),
+    MessageKind(AuditOpening, "member", "member", "a random functional of encryptions that the exchange has"),
+    MessageKind(ProofToss, "member", "member", "a random seed"),
+    MessageKind(
+        ProofOpening, "member", "member", "eleven random projections of encryption randomness; values that cancel"
+    ),
+    MessageKind(ProofClosing, "member", "member", "values that cancel"),
+    MessageKind(SignedRefusal, "member", "exchange", "which platform's proof failed, and which check"),
+)

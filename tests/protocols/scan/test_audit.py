@@ -1,0 +1,120 @@
+"""The audit of a block: honest blocks pass, an exchange that publishes anything else is caught, once and for all."""
+
+import numpy as np
+import pytest
+
+from protocols.base import IntegrityError, ProtocolError, ReplayError, StaleVersion
+from protocols.scan.audit import Auditor
+from protocols.scan.messages import BlockDigest, BlockPlanes, SlotMap
+from protocols.scan.proof_messages import AuditCommitment, AuditOpening, AuditToss
+from tests.protocols.scan import cheats, parties
+
+
+def bank(rng, entries=20):
+    return [f"case-{i}" for i in range(entries)], rng.integers(0, 256, (entries, 32), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("change", cheats.BLOCK_CHEATS, ids=lambda change: change.__name__)
+def test_an_exchange_that_publishes_anything_else_is_caught(change):
+    for seed in range(1):
+        rng = np.random.default_rng(seed)
+        scan, oracle = parties.twins(proofs=True)
+        for p in (scan, oracle):
+            p.enroll(*bank(np.random.default_rng(10)))
+        cases, hashes = bank(rng)
+        before = scan._checker.blocks[0].digest
+        with cheats.cheating_exchange(scan, change, rng), pytest.raises(IntegrityError, match=r"audit.*incident"):
+            scan.enroll([f"new {case}" for case in cases], hashes)
+        assert scan._checker.blocks[0].digest == before
+        assert all(member.bank.blocks[0].digest == before for member in scan._members.values())
+        with pytest.raises(StaleVersion):  # nothing is answered until the block is built anew
+            scan.match(hashes)
+        scan.rebuild()
+        assert scan.match(np.concatenate([hashes, bank(np.random.default_rng(10))[1]])) == oracle.match(
+            np.concatenate([hashes, bank(np.random.default_rng(10))[1]])
+        )
+        parties.unharmed(scan, oracle, rng)
+
+
+@pytest.mark.parametrize("change", cheats.BLOCK_CHEATS, ids=lambda change: change.__name__)
+def test_without_the_audit_the_same_block_is_signed(change, monkeypatch):
+    rng = np.random.default_rng(3)
+    scan = parties.scan(proofs=True)
+    monkeypatch.setattr(Auditor, "_value", lambda *_: (0, 0))
+    with cheats.cheating_exchange(scan, change, rng):
+        scan.enroll(*bank(rng))
+    assert scan._checker.blocks
+
+
+def honest_then(alter, kind, match, **where):
+    scan = parties.scan(proofs=True)
+    with parties.tampered(scan, kind, alter, **where), pytest.raises(ProtocolError, match=match):
+        scan.enroll(*bank(np.random.default_rng(4)))
+    assert not scan._checker.blocks
+    return scan
+
+
+def test_members_that_get_different_blocks_notice():
+    alter = partial_flip("planes")
+    honest_then(alter, BlockPlanes, "another block 0 than it published", receiver="member-2")
+
+
+def test_members_that_are_asked_to_sign_another_digest_notice():
+    honest_then(lambda m: parties.changed(m, digest=bytes(32)), BlockDigest, "another block", receiver="member-3")
+
+
+def test_members_that_get_different_slot_maps_notice():
+    def moved(message):
+        slots = np.frombuffer(message.slots, dtype="<u4").copy()
+        slots[:2] = slots[1::-1]
+        return parties.changed(message, slots=slots.data)
+
+    honest_then(moved, SlotMap, "slot map", receiver="member-2")
+
+
+def test_a_digest_that_the_others_do_not_have_is_refused():
+    alter = lambda m: parties.changed(m, digest=bytes(32))  # noqa: E731
+    honest_then(alter, AuditCommitment, "different blocks", sender="member-1")
+
+
+def test_a_seed_that_was_not_committed_to_is_refused():
+    honest_then(partial_flip("seed"), AuditToss, "committed", sender="member-1")
+
+
+def test_a_wrong_value_fails_the_audit():
+    honest_then(partial_flip("value", 0), AuditOpening, "incident", sender="member-1", receiver="member-2")
+
+
+def partial_flip(field, byte=-1):
+    return lambda m: parties.changed(m, **{field: type(getattr(m, field))(parties.flipped(getattr(m, field), byte))})
+
+
+def test_a_failed_audit_is_never_repeated_and_an_unaudited_block_is_not_signed():
+    rng = np.random.default_rng(5)
+    scan = parties.scan(proofs=True)
+    with cheats.cheating_exchange(scan, cheats.scale_plane, rng), pytest.raises(IntegrityError):
+        scan.enroll(*bank(rng))
+    member = scan._members[1]
+    digest, _ = member.bank.arrived(0, 1, 1)
+    asked = BlockDigest(1, 1, 0, 1, digest)
+    with pytest.raises(ReplayError, match="audited before"):
+        member.auditor.commit(asked, 3)
+    with pytest.raises(IntegrityError, match="has not passed its audit"):
+        member.sign_block(asked)
+
+
+def test_a_member_that_was_away_gets_the_blocks_that_two_others_signed():
+    rng = np.random.default_rng(6)
+    scan, oracle = parties.twins(proofs=True)
+    cases, hashes = bank(rng)
+    for p in (scan, oracle):
+        p.enroll(cases, hashes)
+    scan.deal_ahead(8)
+    scan.take_away(3)
+    for p in (scan, oracle):
+        p.withdraw("case-3")
+    scan.rebuild()
+    assert scan.match(hashes) == oracle.match(hashes)
+    scan.bring_back()
+    scan.pair = (3, 1)
+    assert scan.match(hashes) == oracle.match(hashes)

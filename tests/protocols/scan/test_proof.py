@@ -1,0 +1,227 @@
+"""The proof of a scan: exact, honest batches always accepted, and every cheat refused by the check that is named."""
+
+import numpy as np
+import pytest
+
+from protocols.base import IntegrityError, ProofRefused, ReplayError, StaleVersion
+from protocols.scan import proof, sampling
+from protocols.scan.messages import ScanResults
+from protocols.scan.parameters import PRIMES, Parameters
+from tests.protocols.scan import cheats, parties
+
+
+@pytest.fixture(scope="module")
+def protocol():
+    rng = np.random.default_rng(1)
+    scan = parties.scan(proofs=True, batch=4, lanes=2)
+    entries = 257 * 5
+    scan.enroll([f"case-{i}" for i in range(entries)], rng.integers(0, 256, (entries, 32), dtype=np.uint8))
+    return scan
+
+
+def reinstate(protocol):
+    for member in protocol._members.values():
+        member.sessions._refused.clear()
+
+
+def queries(rng, rows=2):
+    return rng.integers(0, 256, (rows, 32), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("cheat", cheats.RESULT_CHEATS, ids=lambda cheat: cheat.__name__)
+def test_every_cheat_is_refused_by_name_and_passes_without_the_check(protocol, cheat, monkeypatch):
+    reinstate(protocol)
+    checks = cheats.RESULT_CHEATS[cheat]
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        sent = len(protocol.ledger.messages)
+        with cheats.cheating(protocol, cheat, rng), pytest.raises(ProofRefused) as refused:
+            protocol.match(queries(rng))
+        assert refused.value.check in checks
+        assert refused.value.party == "platform-1"
+        assert not any(m.kind == "PartialDecryption" for m in protocol.ledger.messages[sent:])
+        with pytest.raises(IntegrityError, match="not served"):
+            protocol.match(queries(rng))
+        reinstate(protocol)
+    assert protocol._exchange.refusals[-1].check in checks
+    if len(checks) == 1:
+        cheats.switch_off(monkeypatch, checks[0])
+        with cheats.cheating(protocol, cheat, rng):
+            protocol.match(queries(rng))
+
+
+def relayed(protocol, rng, alter, kind=ScanResults, **where):
+    with parties.tampered(protocol, kind, alter, **where):
+        protocol.match(queries(rng))
+
+
+def test_headers_that_differ_are_refused_before_anything_is_evaluated(protocol):
+    reinstate(protocol)
+    rng = np.random.default_rng(1)
+    sent = len(protocol.ledger.messages)
+    with pytest.raises(IntegrityError, match="another header"):
+        relayed(protocol, rng, lambda m: cheats.resigned(protocol, m, c0_digest=bytes(32)), receiver="member-2")
+    kinds = {m.kind for m in protocol.ledger.messages[sent:]}
+    assert kinds.isdisjoint({"ProofToss", "ProofOpening", "PartialDecryption"})
+
+
+def test_another_version_of_the_bank_is_refused(protocol):
+    rng = np.random.default_rng(2)
+    with pytest.raises(StaleVersion, match="version"):
+        relayed(protocol, rng, lambda m: cheats.resigned(protocol, m, version=2))
+
+
+def test_a_replayed_proof_is_refused_under_its_session_and_under_another(protocol):
+    reinstate(protocol)
+    rng, kept = np.random.default_rng(3), {}
+
+    def keep(message):
+        kept.setdefault("first", []).append(message)
+        return message
+
+    def replay(message):
+        return next(m for m in kept["first"] if bool(len(m.c0)) == bool(len(message.c0)))
+
+    relayed(protocol, rng, keep)
+    with pytest.raises(ReplayError, match="seen before"):
+        relayed(protocol, rng, replay)
+    session = {"session": rng.bytes(16)}
+    with pytest.raises(ReplayError, match="unknown"):  # the session that the members know is another than this one's
+        relayed(protocol, rng, lambda m: cheats.resigned(protocol, replay(m), **session))
+
+    def spliced(message):
+        header = cheats.header_of(message)
+        return cheats.resigned(protocol, replay(message), session=header.session)
+
+    with pytest.raises(ProofRefused, match="does not open") as refused:
+        relayed(protocol, rng, spliced)
+    assert refused.value.check == "shares"
+
+
+def test_a_proof_that_another_platform_relays_does_not_open(protocol, monkeypatch):
+    reinstate(protocol)
+    rng = np.random.default_rng(4)
+    identity = cheats.second_platform(protocol)
+    a, b = protocol._members[1], protocol._members[2]
+    stolen, headers = {}, {}
+
+    def relay():
+        for member in (a, b):
+            message = cheats.resigned(protocol, stolen[member is a], identity, platform="platform-2")
+            headers[member.number] = member.sessions.receive_results("platform-2", message)
+        session = headers[1].session
+        a.sessions.receive_header(2, headers[2])
+        b.sessions.receive_header(1, headers[1])
+        cheats.verify(protocol, a, b, session)
+        return a.sessions.verification(session).accepted
+
+    for number in range(2):
+        stolen[True], stolen[False] = cheats.sent(protocol, protocol._checker.scan(queries(rng), 0, (1, 2)))
+        if number == 0:
+            with pytest.raises(ProofRefused, match="does not open") as refused:
+                relay()
+            assert (refused.value.party, refused.value.check) == ("platform-2", "shares")
+            with pytest.raises(IntegrityError, match="platform-2 is not served"):
+                a.sessions.receive_results("platform-2", stolen[True])
+            reinstate(protocol)
+            cheats.switch_off(monkeypatch, "shares")
+        else:
+            assert relay()
+
+
+@pytest.mark.parametrize("field", ["c1", "c0", "masked", "sealed"])
+def test_tampering_in_transit_is_refused_and_frames_nobody(protocol, field):
+    reinstate(protocol)
+    rng = np.random.default_rng(5)
+    with pytest.raises(IntegrityError, match="header is about") as refused:
+        relayed(
+            protocol,
+            rng,
+            lambda m: parties.changed(m, **{field: type(getattr(m, field))(parties.flipped(getattr(m, field)))}),
+            receiver="member-1",
+        )
+    assert not isinstance(refused.value, ProofRefused)
+    assert protocol.match(queries(rng)) == []
+
+
+def test_nothing_is_decrypted_out_of_turn_and_a_challenge_is_answered_once(protocol):
+    reinstate(protocol)
+    rng = np.random.default_rng(6)
+    a, b = protocol._members[1], protocol._members[2]
+    scanned = protocol._checker.scan(queries(rng), 0, (1, 2))
+    headers = {
+        m.number: m.sessions.receive_results("platform-1", results)
+        for m, results in zip((a, b), cheats.sent(protocol, scanned), strict=True)
+    }
+    session = scanned.session
+    with pytest.raises(ReplayError):
+        b.sessions.verification(session)
+    a.sessions.receive_header(2, headers[2])
+    b.sessions.receive_header(1, headers[1])
+    with pytest.raises(ReplayError, match="accepted"):
+        b.sessions.partial(session)
+    with pytest.raises(ReplayError, match="tossed"):
+        b.sessions.open_proof(session, protocol._next_deal(2))
+    tosses = {m.number: m.sessions.verification(session).toss() for m in (a, b)}
+    with pytest.raises(ReplayError, match="told before"):
+        a.sessions.verification(session).toss()
+    with pytest.raises(IntegrityError, match="committed"):
+        a.sessions.verification(session).receive_toss(2, parties.changed(tosses[2], seed=bytes(32)))
+    a.sessions.verification(session).receive_toss(2, tosses[2])
+    b.sessions.verification(session).receive_toss(1, tosses[1])
+    deal = protocol._next_deal(2)
+    a.sessions.open_proof(session, deal)
+    with pytest.raises(ReplayError):
+        a.sessions.open_proof(session, protocol._next_deal(2))
+    with pytest.raises(ReplayError, match="accepted"):
+        b.sessions.partial(session)
+
+
+def test_shares_add_up_over_the_integers_and_each_looks_uniform():
+    rng = np.random.default_rng(7)
+    z = np.concatenate([rng.choice([-1, 1], 256), rng.integers(-21, 22, 4096 * 2)]).astype(np.int64)
+    masked = np.empty((3, len(z)), dtype=np.uint64)
+    seeds = sampling.fresh_seed(), sampling.fresh_seed()
+    proof.split(iter([z, z, z]), *seeds, masked)
+    a = [row.copy() for row in proof.shares(seeds[0], masked.data.cast("B"), 3, len(z))]
+    b = [row.copy() for row in proof.shares(seeds[1], None, 3, len(z))]
+    for left, right in zip(a, b, strict=True):
+        assert np.array_equal(left + right, z)
+        assert (np.abs(right) <= 1 << 61).all()
+        assert abs(np.mean(right > 0) - 0.5) < 0.05
+        assert abs(np.mean(left > 0) - 0.5) < 0.05
+    assert not np.array_equal(b[0], b[1])
+
+
+def test_honest_projections_stay_within_seven_sigma_and_bounds_decrypt():
+    for name in ("N4096", "INSECURE_TINY"):
+        for lanes in (1, 8, 16):
+            parameters = Parameters(name, lanes)
+            proof.check_parameters(parameters)
+            for short, variance, size in zip(proof.SHORT, (2 / 3, 10.5, 10.5), (1, 1, lanes), strict=True):
+                sigma = (size * parameters.n * variance / 3) ** 0.5 * 2**short.c
+                assert short.bound > 7 * sigma
+    assert proof.mixed_sign() > 1 << 65
+    mixed = [value for value in (proof.mixed_sign(), -proof.mixed_sign()) if value % PRIMES[0] == 1]
+    assert any(value % PRIMES[1] == PRIMES[1] - 1 for value in mixed) or not mixed
+
+
+def test_the_challenge_is_linear_in_z_with_the_published_coefficients(protocol):
+    """<l, z> + constant = <rho, c> for an honest result, computed with Python integers."""
+    rng = np.random.default_rng(8)
+    block = protocol._checker.blocks[0]
+    key = protocol._members[1].sessions._public_key
+    challenge = proof.Challenge(bytes(32), protocol.parameters, key, block.planes)
+    scanned = protocol._checker.scan(queries(rng, 4), 0, (1, 2))
+    asked = protocol._checker._open[scanned.session]
+    value = challenge.of_results(scanned.c1, scanned.c0)
+    for row, z in enumerate(proof.statements(asked.hashes, asked.randomness)):
+        projections = [
+            sum(int(x) * int(y) for x, y in zip(weights, z[challenge.parts[short.part]], strict=True))
+            for short in proof.SHORT
+            for weights in challenge.weights[short.part]
+        ]
+        for index, p in enumerate(PRIMES):
+            total = sum(int(x) * int(y) for x, y in zip(challenge.linear[index], z, strict=True))
+            folded = sum(int(g) * y for g, y in zip(challenge.gamma[index], projections, strict=True))
+            assert (total + int(value[index, row]) - folded) % p == 0
