@@ -315,9 +315,11 @@ def _best(result: Result) -> list[Row]:
 def _draw_ladder(result: Result) -> Figure:
     rows = _best(result)
     base = next(row["cpu_ns_a_comparison"] for row in rows if row["method"] == "plaintext")
-    figure, axes = plots.new(size=(6.4, 0.45 * len(rows) + 1.0))
+    figure, axes = plots.new(size=(6.8, 0.48 * len(rows) + 1.0))
     values = [row["cpu_ns_a_comparison"] for row in rows]
-    bars = axes.barh([row["method"] for row in rows], values, color=[plots.look(row["method"])[0] for row in rows])
+    names = [f"{row['method']}\n{row['entries']:,} entries, batch {row['batch']}" for row in rows]
+    bars = axes.barh(names, values, color=[plots.look(row["method"])[0] for row in rows])
+    axes.tick_params(axis="y", labelsize=8)
     axes.bar_label(bars, [f" {_time(v)}, {v / base:,.0f} x" if v > base else f" {_time(v)}" for v in values])
     axes.set(xscale="log", xlim=(min(values) / 3, max(values) * 300))
     axes.set_xlabel("CPU time a comparison, all roles (ns, log scale); x: times plaintext (faiss)")

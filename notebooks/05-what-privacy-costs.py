@@ -15,7 +15,7 @@
 #
 # A comparison is one upload against one entry of the bank. In the clear it is an XOR and a population count. The ladder
 # goes from the first thing that one would write with a homomorphic library, one pair at a time, down to what platforms run
-# today, all measured in one run on one machine, one thread, all roles added up.
+# today, all measured in one run on one machine, one thread, all roles added up, each at its cheapest point of the grid.
 
 # %%
 from experiments.notebook import figure, recorded, source, table
@@ -27,7 +27,8 @@ figure(cost, "ladder")
 # Every step down is one idea. *One pair* to `bfv`: put thousands of entries into one ciphertext and share the work. `bfv` to
 # `scan`: let a whole batch of uploads be one matrix product, and never let anybody see a distance. What remains between
 # `scan` and `plaintext` is the price of privacy for an exact answer. `blind` does not compare at all: it looks
-# tokens up, so its cost an upload hardly depends on the bank, and its recall is lower.
+# tokens up, so its cost an upload hardly depends on the bank: a comparison of it looks dear in a bank of a thousand and cheap
+# in one of ten million. Its recall is lower.
 #
 # Costs depend on how many entries there are and how many uploads are checked together:
 
