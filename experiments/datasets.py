@@ -89,8 +89,8 @@ def bundled() -> Dataset:
 
 
 def folder(path: Path) -> Dataset:
-    """Every image under `path`, at any depth."""
-    return Dataset(path.name, {str(file.relative_to(path)): file for file in _images(path)})
+    """Every image under `path`, at any depth. Its name stays out of results."""
+    return Dataset("a folder", {str(file.relative_to(path)): file for file in _images(path)})
 
 
 def copydays(path: Path) -> Dataset:
@@ -146,7 +146,7 @@ def manifest(path: Path) -> Dataset:
         roles[row["role"]][row["id"]] = path.parent / row["path"]
         if row["role"] == "query" and row["original"]:
             pairs.add((row["id"], row["original"]))
-    return Dataset(path.stem, originals, queries, frozenset(pairs))
+    return Dataset("a manifest", originals, queries, frozenset(pairs))
 
 
 def _images(path: Path) -> list[Path]:

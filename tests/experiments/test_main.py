@@ -31,7 +31,7 @@ def test_a_run_writes_result_tables_and_figures(tmp_path, photos):
     assert {"accuracy.json", "accuracy.recall.csv", "accuracy-recall.svg", "accuracy-recall.png"} <= files
     result = results.load(tmp_path / "out" / "accuracy.json")
     assert result.command == "python -m experiments accuracy --photos DIR --quick"
-    assert str(photos.parent) not in (tmp_path / "out" / "accuracy.json").read_text()
+    assert photos.name not in (tmp_path / "out" / "accuracy.json").read_text()
     assert result.parameters["photo_count"] == 3
 
 
