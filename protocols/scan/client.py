@@ -59,8 +59,8 @@ class Client:
 
     def check_abandoned(self, receipts: Receipts) -> None:
         """An enrolment failed: drop what has no receipts or was withdrawn again. Raises IntegrityError."""
-        withdrawn = set.intersection(*(set(receipt.entries) for receipt in self._verified(receipts, "withdrawn")))
         self._pending.clear()
+        withdrawn = set.intersection(*(set(receipt.entries) for receipt in self._verified(receipts, "withdrawn")))
         kept = {case: [entry for entry in entries if entry not in withdrawn] for case, entries in self._entries.items()}
         self._entries = {case: entries for case, entries in kept.items() if entries}
 

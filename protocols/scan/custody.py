@@ -46,7 +46,7 @@ from protocols.scan.slots import BlockSlots, check_bijection, read_map
 _COMMITMENTS = 3 * DIGEST_BYTES
 
 
-@dataclass
+@dataclass(repr=False)
 class _Batch:
     """A batch of entries under check."""
 

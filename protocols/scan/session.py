@@ -54,7 +54,7 @@ from protocols.scan.sealing import Identity, digest, same
 from protocols.scan.verification import Verification, proof_of, results_digest
 
 
-@dataclass
+@dataclass(repr=False)
 class _Session:
     """One batch of results at one member."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from protocols import create
 from protocols.base import HushmatchError
 from protocols.ledger import Message, decode, encode
+from protocols.scan.parameters import RANDOM_MATCH_LOG2, Parameters
 from protocols.scan.ring import ring_of
 
 TINY = {"parameter_set": "INSECURE_TINY", "allow_insecure": True, "workers": 1, "batch": 8, "lanes": 1}
@@ -24,7 +25,11 @@ def scan(**options):
 def twins(**options):
     """A small scan, and the plaintext matcher with the same rule."""
     rule = {key: options[key] for key in ("bits", "threshold") if key in options}
-    return scan(**options), create("plaintext", **rule)
+    unsafe = Parameters(
+        bits=options.get("bits", 256), threshold=options.get("threshold", 31), allow_unsafe_threshold=True
+    )
+    lifted = {"allow_unsafe_threshold": True} if unsafe.random_match_log2 > RANDOM_MATCH_LOG2 else {}
+    return scan(**lifted, **options), create("plaintext", **rule)
 
 
 def near(rng, row, distance):
