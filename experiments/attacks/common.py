@@ -17,7 +17,7 @@ from protocols import available
 class Config:
     """crops: training pictures a photo for the fitted inversion. shown: photos in the side-by-side picture. slots and
     uploads: the distance matrix of the geometry attack, in entries and queries. harvest: bank entries and uploads
-    of the measured band harvesting.
+    of the measured band harvesting. chosen: results that a cheating platform sends against proofs.
     """
 
     seed: int = 1
@@ -26,9 +26,10 @@ class Config:
     slots: int = 4000
     uploads: int = 200
     harvest: int = 20_000
+    chosen: int = 10_240
 
 
-QUICK = Config(crops=20, shown=3, slots=3000, uploads=80, harvest=4_000)
+QUICK = Config(crops=20, shown=3, slots=3000, uploads=80, harvest=4_000, chosen=512)
 
 
 def verdict(attack: str, against: str, defence: str, measure: str, value: float, succeeds: bool, chance: float) -> Row:

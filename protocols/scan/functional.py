@@ -47,13 +47,18 @@ def _functional(words: Any, offset: int, rho: Any, ratio: Any, p: int, out: Any)
                 bit = _U45 * np.uint64(r)
                 word, shift, start = bit >> _SIX, bit & _U63, np.uint64(r) * columns
                 back = _U64 - shift
-                for c in range(columns):
-                    joined = source[word, c] >> shift
-                    if shift > _WHOLE:
-                        joined |= source[word + _U1, c] << back
-                    value = np.int64(joined & _MASK)
-                    invalid |= p - 1 - value
-                    sums[c] += mulmod(np.float64(value), rho[part, start + c], ratio[part, start + c], prime)
+                here, weights, ratios = source[word], rho[part], ratio[part]
+                if shift <= _WHOLE:
+                    for c in range(columns):
+                        value = np.int64((here[c] >> shift) & _MASK)
+                        invalid |= p - 1 - value
+                        sums[c] += mulmod(np.float64(value), weights[start + c], ratios[start + c], prime)
+                else:
+                    above = source[word + _U1]
+                    for c in range(columns):
+                        value = np.int64(((here[c] >> shift) | (above[c] << back)) & _MASK)
+                        invalid |= p - 1 - value
+                        sums[c] += mulmod(np.float64(value), weights[start + c], ratios[start + c], prime)
             for c in range(columns):
                 total += reduce(sums[c], prime, p_inverse)
         out[i] = reduce(total, prime, p_inverse)

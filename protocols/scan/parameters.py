@@ -28,7 +28,7 @@ RESIDUE_BITS = 45
 PRIMES = (35184371884033, 35184371703809)  # the two largest primes below 2^45 that are 1 mod 8192
 RANDOM_MATCH_LOG2 = -41.0  # a random query may match an entry with at most this probability
 
-_SETS = {"N4096": 4096, "INSECURE_TINY": 256}
+SETS = {"N4096": 4096, "INSECURE_TINY": 256}
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Parameters:
     allow_unsafe_threshold: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in _SETS:
-            raise ConfigurationError(f"parameter set is {self.name!r}; expected one of {', '.join(_SETS)}")
+        if self.name not in SETS:
+            raise ConfigurationError(f"parameter set is {self.name!r}; expected one of {', '.join(SETS)}")
         if not 1 <= self.lanes <= 16:
             raise ConfigurationError(f"lanes is {self.lanes}; expected 1 to 16")
         if self.bits not in (64, 256):
@@ -74,7 +74,7 @@ class Parameters:
     @property
     def n(self) -> int:
         """Ring dimension."""
-        return _SETS[self.name]
+        return SETS[self.name]
 
     @property
     def q(self) -> int:

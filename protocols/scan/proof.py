@@ -175,7 +175,7 @@ class Challenge:
         on_planes = functional(planes, self.rho, "planes")
         unit, alignment = scan_constants(parameters)
         for index, p in enumerate(PRIMES):
-            total = sum(int(x) for x in self.rho[index, 1:].reshape(-1))
+            total = int(self.rho[index, 1:].astype(np.int64).sum())
             for i in range(bits):
                 self.linear[index, i] = _centred(int(on_planes[index, i]) - total * unit[index], p)
             self.constant.append(total * (bits * unit[index] + alignment[index]) % p)

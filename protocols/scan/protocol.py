@@ -56,6 +56,7 @@ from protocols.scan.messages import (
 )
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
 from protocols.scan.product import check_exactness
+from protocols.scan.proof import length
 from protocols.scan.proof_messages import PROOF_MESSAGES
 from protocols.scan.proved import audit, verify
 from protocols.scan.sealing import Identity, digest
@@ -94,7 +95,7 @@ class Scan(Protocol):
         daily_results: int | None = None,
         daily_match_share: float | None = None,
         folder: str | Path | None = None,
-        proofs: bool = False,
+        proofs: bool = True,
         parameter_set: str = "N4096",
         allow_insecure: bool = False,
         allow_unsafe_threshold: bool = False,
@@ -151,9 +152,10 @@ class Scan(Protocol):
             )
 
     def session_bytes(self) -> int:
-        """Most memory that one batch against one block takes, in bytes: about five copies of its results."""
+        """Most memory that a batch against a block takes, in bytes: about five copies of results, four of a proof."""
         p = self.parameters
-        return 5 * self._batch * 2 * (p.lanes + 1) * p.n * 8
+        proof = 4 * self._batch * length(p, p.lanes) * 8 if self.proofs else 0
+        return 5 * self._batch * 2 * (p.lanes + 1) * p.n * 8 + proof
 
     def _workers_within(self, memory: int, wanted: int) -> int:
         if memory < self.session_bytes():

@@ -109,7 +109,18 @@ def test_chosen_results_read_the_bank_and_the_key():
     if "scan" not in available() or available()["scan"].why_not is not None:
         pytest.skip("the scan cannot run here")
     rows = chosen.run(attacks.QUICK, Lab(open_dataset(None), quiet=True)).tables["chosen"]
-    assert [(row["way"], row["right"]) for row in rows] == [("weights", 1), ("alone", 1), ("key", 1)]
+    without = [row for row in rows if not row["proofs"]]
+    assert [(row["way"], row["right"]) for row in without] == [("weights", 1), ("alone", 1), ("key", 1)]
+
+
+def test_with_proofs_chosen_results_are_not_answered_and_leave_a_guess():
+    if "scan" not in available() or available()["scan"].why_not is not None:
+        pytest.skip("the scan cannot run here")
+    rows = chosen.run(attacks.QUICK, Lab(open_dataset(None), quiet=True)).tables["chosen"]
+    proved = [row for row in rows if row["proofs"]]
+    assert [(row["way"], row["results_answered"]) for row in proved] == [("weights", 0), ("alone", 0), ("key", 0)]
+    assert sum(row["results"] for row in proved) > 1000
+    assert all(abs(row["right"] - guess) < 0.1 for row, guess in zip(proved, (0.5, 0.5, 7 / 27), strict=True))
 
 
 @pytest.mark.slow

@@ -225,3 +225,60 @@ def test_the_challenge_is_linear_in_z_with_the_published_coefficients(protocol):
             total = sum(int(x) * int(y) for x, y in zip(challenge.linear[index], z, strict=True))
             folded = sum(int(g) * y for g, y in zip(challenge.gamma[index], projections, strict=True))
             assert (total + int(value[index, row]) - folded) % p == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cheat", cheats.RESULT_CHEATS, ids=lambda cheat: cheat.__name__)
+def test_every_cheat_is_refused_a_thousand_times(cheat):
+    scan = parties.scan(proofs=True, batch=1, lanes=1)
+    rng = np.random.default_rng(11)
+    scan.enroll(["case"], queries(rng, 1))
+    for _ in range(1000):
+        with cheats.cheating(scan, cheat, rng), pytest.raises(ProofRefused) as refused:
+            scan.match(queries(rng, 1))
+        assert refused.value.check in cheats.RESULT_CHEATS[cheat]
+        reinstate(scan)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cheat", [cheats.own_c1, cheats.scaled_weight, cheats.large_error, cheats.least_change])
+def test_cheats_are_refused_on_the_real_ring(cheat):
+    scan = parties.scan(proofs=True, parameter_set="N4096", batch=2, lanes=2)
+    rng = np.random.default_rng(12)
+    scan.enroll(["case"], queries(rng, 1))
+    for _ in range(10):
+        with cheats.cheating(scan, cheat, rng), pytest.raises(ProofRefused) as refused:
+            scan.match(queries(rng, 1))
+        assert refused.value.check in cheats.RESULT_CHEATS[cheat]
+        reinstate(scan)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "results"),
+    [
+        ({"batch": 256}, 60_000),
+        ({"batch": 256, "lanes": 2, "threshold": 0}, 20_000),
+        ({"batch": 256, "threshold": 71}, 10_000),
+        ({"batch": 256, "bits": 64, "threshold": 5}, 8_000),
+        ({"batch": 64, "parameter_set": "N4096"}, 1_500),
+        ({"batch": 64, "parameter_set": "N4096", "lanes": 8}, 500),
+    ],
+    ids=str,
+)
+def test_honest_results_are_never_refused(options, results):
+    """10^5 in all: all-zero and all-one queries and entries, tombstones, random ones; exact beside plaintext."""
+    scan, oracle = parties.twins(proofs=True, **options)
+    rng = np.random.default_rng(13)
+    cases, bank, asked = parties.planted(rng, scan.bits, scan.threshold)
+    many = rng.integers(0, 256, ((scan.parameters.lanes - 1) * scan.parameters.slots_per_lane, scan.bits // 8))
+    if scan.parameters.insecure:
+        cases, bank = cases + [f"more {i}" for i in range(len(many))], np.concatenate([bank, many.astype(np.uint8)])
+    for p in (scan, oracle):
+        p.enroll(cases, bank)
+        p.withdraw(cases[5])
+    for first in range(0, results, options["batch"]):
+        row = np.concatenate([asked, rng.integers(0, 256, (options["batch"] - len(asked), scan.bits // 8), np.uint8)])
+        found = scan.match(row)
+        if first % (16 * options["batch"]) == 0:
+            assert found == oracle.match(row)
