@@ -39,12 +39,15 @@ QUESTION = "What does the encrypted scan cost, stage by stage?"
 
 @dataclass(frozen=True)
 class Config:
-    """entries, batches: the grid. lanes: R. sample: entries enrolled by the real path. processors: for the speed-up."""
+    """entries, batches: the grid. lanes: R. proofs: whether results are proved and blocks audited. sample: entries
+    enrolled by the real path. processors: for the speed-up.
+    """
 
     seed: int = 1
     entries: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     batches: tuple[int, ...] = (1, 16, 64, 256)
     lanes: int = 8
+    proofs: bool = True
     repeats: int = 5
     sample: int = 2048
     processors: int = 2
@@ -63,7 +66,7 @@ def run(config: Config, lab: Lab) -> Findings:
     for entries, batch in lab.progress(points, "scanning", len(points)):
         bank = random_hashes(rng, entries)
         queries = _queries(rng, bank, batch)
-        scan = Scan(lanes=config.lanes, batch=batch, workers=1, memory=16 << 30)
+        scan = Scan(lanes=config.lanes, batch=batch, workers=1, memory=16 << 30, proofs=config.proofs)
         load(scan, bank)
         found = _measure(findings, config, scan, queries, entries)
         truth = _plaintext(findings, config, bank, queries)
@@ -177,7 +180,7 @@ def _workers(findings: Findings, config: Config, scan: Scan, queries: NDArray[np
 
 def _enrolling(config: Config, rng: np.random.Generator) -> Row:
     """A sample through the real path."""
-    scan = Scan(lanes=config.lanes, workers=1)
+    scan = Scan(lanes=config.lanes, workers=1, proofs=config.proofs)
     bank = random_hashes(rng, config.sample + 1)
     scan.enroll(["first"], bank[:1])
     before, messages = sum(scan.ledger.cpu_seconds.values()), len(scan.ledger.messages)
@@ -240,7 +243,17 @@ def _draw_stages(result: Result) -> Figure:
     largest = max(result.values("stages", "entries"))
     batches = result.values("stages", "batch")
     stages = sorted(set(result.values("stages", "stage")))
-    colours = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.PINK, plots.SKY, plots.YELLOW, plots.RED, plots.GREY)
+    colours = (
+        plots.BLUE,
+        plots.ORANGE,
+        plots.GREEN,
+        plots.PINK,
+        plots.SKY,
+        plots.YELLOW,
+        plots.RED,
+        plots.GREY,
+        plots.BLACK,
+    )
     figure, axes = plots.new(size=(6.4, 0.6 * len(batches) + 1.6))
     for y, batch in enumerate(batches):
         left = 0.0

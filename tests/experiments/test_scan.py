@@ -26,9 +26,8 @@ def test_stages_and_messages_add_up_to_the_totals(result):
         assert stages == pytest.approx(total["cpu_ns_a_comparison"], rel=0.35)
         wire = sum(row["bytes_a_comparison"] for row in result.rows("wire", batch=batch))
         assert wire == pytest.approx(total["bytes_a_comparison"], rel=1e-3)
-    assert {"encryption of zero", "product", "decryption", "comparison", "dealing"} <= set(
-        result.values("stages", "stage")
-    )
+    stages = {"encryption of zero", "product", "proof", "check", "decryption", "comparison", "dealing"}
+    assert stages <= set(result.values("stages", "stage"))
 
 
 def test_draws_its_figures(result):
