@@ -7,6 +7,7 @@ Dask scheduler, over a cluster's workers. The work must not depend on order or o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +59,28 @@ class Lab:
         if self.scheduler is None:
             yield {"n_jobs": self.jobs}
             return
+        with self._client(), joblib.parallel_config(backend="dask", wait_for_workers_timeout=30):
+            yield {}
+
+    @contextmanager
+    def executor(self) -> Iterator[Executor | None]:
+        """The Dask cluster as an executor, for the scan's products over blocks; None where there is no cluster.
+
+        Its workers must see the same files.
+        """
+        if self.scheduler is None:
+            yield None
+            return
+        with self._client() as client:
+            yield client.get_executor()
+
+    def _client(self) -> Any:
+        """Raises ExperimentError if no scheduler answers."""
         try:
             from dask.distributed import Client
         except ImportError as error:
             raise ExperimentError("a scheduler needs Dask: install the extra 'cluster'") from error
         try:
-            client = Client(self.scheduler, timeout=5)
+            return Client(self.scheduler, timeout=5)
         except (OSError, ValueError) as error:
             raise ExperimentError(f"no Dask scheduler answers at {self.scheduler!r}: {error}") from None
-        with client, joblib.parallel_config(backend="dask", wait_for_workers_timeout=30):
-            yield {}

@@ -63,18 +63,21 @@ def run(config: Config, lab: Lab) -> Findings:
     findings.tables["machine"].append(measure_machine() | _tile_rate(config, max(config.batches)))
     findings.tables["enrolling"].append(_enrolling(config, rng))
     points = [(entries, batch) for entries in config.entries for batch in config.batches]
-    for entries, batch in lab.progress(points, "scanning", len(points)):
-        bank = random_hashes(rng, entries)
-        queries = _queries(rng, bank, batch)
-        scan = Scan(lanes=config.lanes, batch=batch, workers=1, memory=16 << 30, proofs=config.proofs)
-        load(scan, bank)
-        found = _measure(findings, config, scan, queries, entries)
-        truth = _plaintext(findings, config, bank, queries)
-        findings.tables["totals"][-2]["disagreements"] = len(set(found) ^ set(truth))
-        if (entries, batch) == (max(config.entries), _middle(config.batches)):
-            _workers(findings, config, scan, queries, entries)
-        del scan
-        gc.collect()
+    with lab.executor() as executor:
+        for entries, batch in lab.progress(points, "scanning", len(points)):
+            bank = random_hashes(rng, entries)
+            queries = _queries(rng, bank, batch)
+            scan = Scan(
+                lanes=config.lanes, batch=batch, workers=1, memory=16 << 30, proofs=config.proofs, executor=executor
+            )
+            load(scan, bank)
+            found = _measure(findings, config, scan, queries, entries)
+            truth = _plaintext(findings, config, bank, queries)
+            findings.tables["totals"][-2]["disagreements"] = len(set(found) ^ set(truth))
+            if (entries, batch) == (max(config.entries), _middle(config.batches)):
+                _workers(findings, config, scan, queries, entries)
+            del scan
+            gc.collect()
     findings.headline = _headline(findings, config)
     return findings
 

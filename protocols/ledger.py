@@ -150,10 +150,14 @@ class Ledger:
             yield
         finally:
             spent = time.thread_time() - start
-            with self._lock:
-                self.cpu_seconds[role, self._phase] += spent - self._running.inner_seconds
-                self.stage_seconds[role, self._phase, stage] += spent - self._running.inner_seconds
+            self.charge(role, stage, spent - self._running.inner_seconds)
             self._running.inner_seconds = outer + spent
+
+    def charge(self, role: str, stage: str, seconds: float) -> None:
+        """Count CPU seconds for `role` that were spent elsewhere than in `with ledger.cpu(role)`."""
+        with self._lock:
+            self.cpu_seconds[role, self._phase] += seconds
+            self.stage_seconds[role, self._phase, stage] += seconds
 
     def send(self, sender: str, receiver: str, message: M) -> M:
         """Pass `message` on: encode, write down, decode. Returns what the receiver gets.

@@ -13,6 +13,7 @@ import itertools
 import secrets
 import threading
 from collections import defaultdict
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from protocols.scan.messages import (
 )
 from protocols.scan.packing import Words
 from protocols.scan.parameters import Parameters
-from protocols.scan.product import scan_block
+from protocols.scan.product import scan_block, scan_file
 from protocols.scan.proof import length, split, statements
 from protocols.scan.ring import Residues
 from protocols.scan.sampling import Stream, fresh_seed
@@ -110,26 +111,37 @@ class OpenScan:
 
 @dataclass(frozen=True, repr=False)
 class Scanned:
-    """A batch of results before it is sent. c1: (batch, 2, 45, n/64). c0: (batch, 2*lanes, 45, n/64)."""
+    """A batch of results before it is sent. c1: (batch, 2, 45, n/64). c0: (batch, 2*lanes, 45, n/64).
+
+    elsewhere: CPU seconds that an executor's worker took.
+    """
 
     session: bytes
     installed: InstalledBlock
     c1: Words
     c0: Words
+    elsewhere: float
 
 
 class Checker:
     """One platform."""
 
     def __init__(
-        self, identity: Identity, pinned: Pinned, parameters: Parameters, public_key: PublicKey, folder: Path
+        self,
+        identity: Identity,
+        pinned: Pinned,
+        parameters: Parameters,
+        public_key: PublicKey,
+        folder: Path,
+        executor: Executor | None = None,
     ) -> None:
-        """folder: where blocks are kept."""
+        """folder: where blocks are kept. executor: whose workers multiply, if not this process; they read `folder`."""
         self.zeros = ZeroPool(public_key, pinned.manifest.batch, parameters.n)
         self.bank = BlockStore(pinned, parameters, folder)
         self._identity = identity
         self._pinned = pinned
         self._parameters = parameters
+        self._executor = executor
         self._open: dict[bytes, OpenScan] = {}
 
     # The bank ----------------------------------------------------------------------------------------------------
@@ -159,8 +171,14 @@ class Checker:
             raise StaleVersion(f"block {block} is not installed; sync first")
         hashes = self._padded(hashes)
         zeros = self.zeros.take(installed.lanes)
-        c1, c0 = scan_block(installed.planes, hashes, zeros.ciphertexts, self._parameters)
-        scanned = Scanned(secrets.token_bytes(16), installed, c1, c0)
+        if self._executor is None:
+            c1, c0 = scan_block(installed.planes, hashes, zeros.ciphertexts, self._parameters)
+            elsewhere = 0.0
+        else:
+            path = Path(str(installed.planes.filename))  # type: ignore[attr-defined]
+            work = self._executor.submit(scan_file, path, hashes, zeros.ciphertexts, self._parameters)
+            c1, c0, elsewhere = work.result()
+        scanned = Scanned(secrets.token_bytes(16), installed, c1, c0, elsewhere)
         self._open[scanned.session] = OpenScan(block, installed.version, pair, hashes, zeros.randomness)
         return scanned
 

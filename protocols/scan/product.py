@@ -10,12 +10,15 @@ the cache.
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from protocols.base import ConfigurationError
 from protocols.scan.packing import Words, pack_rows, unpack_rows
@@ -109,3 +112,14 @@ def scan_block(
                 _finish(out, zeros, index, part, first * columns, constants[index] if part else nothing, float(p))
                 pack_rows(out, target, place, first, p)
     return c1, c0
+
+
+def scan_file(
+    path: Path, hashes: NDArray[np.uint8], zeros: Residues, parameters: Parameters
+) -> tuple[Words, Words, float]:
+    """`scan_block` on a block's file, on one thread, for a worker elsewhere; and the CPU seconds that it took."""
+    start = time.thread_time()
+    shape = (parameters.bits, 2 * zeros.shape[2], RESIDUE_BITS, parameters.n // 64)
+    with threadpool_limits(1, user_api="blas"):
+        c1, c0 = scan_block(np.memmap(path, dtype=np.uint64, mode="r", shape=shape), hashes, zeros, parameters)
+    return c1, c0, time.thread_time() - start

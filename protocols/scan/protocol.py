@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any, TypeVar
@@ -95,6 +95,7 @@ class Scan(Protocol):
         daily_results: int | None = None,
         daily_match_share: float | None = None,
         folder: str | Path | None = None,
+        executor: Executor | None = None,
         proofs: bool = True,
         parameter_set: str = "N4096",
         allow_insecure: bool = False,
@@ -106,9 +107,10 @@ class Scan(Protocol):
         batch: queries scanned together; every batch is padded to it. workers: blocks scanned at once (default: one a
         processor). memory: bytes that scanning may take beyond the blocks themselves. match_cap: most matches told of a
         query. daily_results, daily_match_share: budgets of the manifest. folder: where blocks are kept (default: a
-        temporary one). proofs: members answer only results that are proved to be the published scan, and sign only
-        blocks that they audited; stands in the manifest. allow_insecure: admit parameter sets for tests.
-        allow_unsafe_threshold: research only.
+        temporary one). executor: whose workers do the platform's products, if not this process: a process pool, or a
+        Dask client's `get_executor()`; they must be able to read `folder`. proofs: members answer only results that are
+        proved to be the published scan, and sign only blocks that they audited; stands in the manifest. allow_insecure:
+        admit parameter sets for tests. allow_unsafe_threshold: research only.
 
         Raises ConfigurationError.
         """
@@ -148,7 +150,8 @@ class Scan(Protocol):
                     daily_results,
                     daily_match_share,
                     proofs,
-                )
+                ),
+                executor,
             )
 
     def session_bytes(self) -> int:
@@ -167,7 +170,7 @@ class Scan(Protocol):
 
     # Setting up --------------------------------------------------------------------------------------------------
 
-    def _set_up(self, draft: Manifest) -> None:
+    def _set_up(self, draft: Manifest, executor: Executor | None) -> None:
         send = self.ledger.send
         for role in ("exchange", _PLATFORM, *(f"member-{number}" for number in MEMBERS)):
             (self._folder / role).mkdir(parents=True, exist_ok=True)
@@ -189,7 +192,7 @@ class Scan(Protocol):
         b = read_committee_key(send("exchange", _PLATFORM, key), self.parameters)
         public_key = PublicKey(common_polynomial(self.parameters, 1, for_platform.raw), b)
         self._exchange = Exchange(exchange, pinned, self.parameters, self._folder / "exchange")
-        self._checker = Checker(platform, for_platform, self.parameters, public_key, self._folder / _PLATFORM)
+        self._checker = Checker(platform, for_platform, self.parameters, public_key, self._folder / _PLATFORM, executor)
         self._client = Client(Pinned(send("exchange", "client", signed), pin), self.parameters)
 
     def _make_key(self) -> CommitteeKey:
@@ -408,6 +411,7 @@ class Scan(Protocol):
             platform.zeros.prepare(lanes)
         with cpu(_PLATFORM, "product"):
             scanned = platform.scan(hashes, block, self.pair)
+        self.ledger.charge(_PLATFORM, "product", scanned.elsewhere)
         try:
             return [(start + query, case) for query, case in self._answer(scanned, lanes, len(hashes))]
         except HushmatchError:

@@ -1,5 +1,6 @@
 """The command writes its files, names no folder of the user's, says what is wrong, and works on a Dask cluster."""
 
+import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
@@ -11,6 +12,7 @@ from experiments.datasets import open_dataset
 from experiments.edits import EDITS
 from experiments.fingerprints import fingerprint
 from experiments.lab import Lab
+from protocols import Match, create
 
 run = CliRunner().invoke
 
@@ -69,3 +71,18 @@ def test_a_scheduler_that_does_not_answer_is_named(photos):
     lab = Lab(open_dataset(photos), scheduler="tcp://127.0.0.1:1", quiet=True)
     with pytest.raises(ExperimentError, match=r"127\.0\.0\.1:1"):
         fingerprint(lab, ["pdq"], [], 1)
+
+
+@pytest.mark.slow
+def test_two_dask_workers_multiply_for_the_scan_and_it_stays_exact(tmp_path):
+    distributed = pytest.importorskip("dask.distributed")
+    rng = np.random.default_rng(3)
+    bank = rng.integers(0, 256, (60, 32), dtype=np.uint8)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        lab = Lab(open_dataset(None), scheduler=cluster.scheduler_address, quiet=True)
+        with lab.executor() as executor:
+            scan = create("scan", batch=8, lanes=1, folder=tmp_path, executor=executor, workers=2)
+            scan.enroll([f"case-{row}" for row in range(60)], bank)
+            found = scan.match(bank[:20])
+    assert found == [Match(row, f"case-{row}") for row in range(20)]
+    assert scan.ledger.stage_seconds["platform-1", "match", "product"] > 0
