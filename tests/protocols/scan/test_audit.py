@@ -1,11 +1,15 @@
 """The audit of a block: honest blocks pass, an exchange that publishes anything else is caught, once and for all."""
 
+import hashlib
+from itertools import product
+
 import numpy as np
 import pytest
 
 from protocols.base import IntegrityError, ProtocolError, ReplayError, StaleVersion
 from protocols.scan.audit import Auditor
 from protocols.scan.messages import BlockDigest, BlockPlanes, SlotMap
+from protocols.scan.packing import pack, unpack
 from protocols.scan.proof_messages import AuditCommitment, AuditOpening, AuditToss
 from tests.protocols.scan import cheats, parties
 
@@ -118,3 +122,56 @@ def test_a_member_that_was_away_gets_the_blocks_that_two_others_signed():
     scan.bring_back()
     scan.pair = (3, 1)
     assert scan.match(hashes) == oracle.match(hashes)
+
+
+class Published:
+    """A store that holds one published block."""
+
+    def __init__(self, planes):
+        self.planes = planes
+        self.digest = hashlib.sha256(planes).digest()
+
+    def arrived(self, block, version, lanes):
+        return self.digest, self.planes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", cheats.BLOCK_CHEATS, ids=lambda change: change.__name__)
+def test_every_cheat_of_the_exchange_is_caught_a_thousand_times(change, tmp_path, monkeypatch):
+    rng = np.random.default_rng(7)
+    kept = []
+    monkeypatch.setattr(Auditor, "keep", lambda self, message: kept.append((self._member, message)))
+    scan = parties.scan(proofs=True)
+    with pytest.raises(IntegrityError):  # nothing was kept, so the audit of this block fails
+        scan.enroll(*bank(rng))
+    honest = np.array(scan._members[1].bank.arrived(0, 1, 1)[1])
+    paths = {member: tmp_path / f"{member}.bin" for member in (1, 2, 3)}
+    for member, path in paths.items():
+        path.write_bytes(b"".join(bytes(message.planes) for who, message in kept if who == member))
+
+    def audit(planes):
+        store = Published(planes)
+        auditors = [Auditor(member, scan.parameters, store, tmp_path) for member in paths]
+        for auditor in auditors:
+            auditor._contributed[0, 1] = {paths[auditor._member]}
+        rounds = [
+            (lambda a: a.commit(BlockDigest(1, 1, 0, 1, store.digest), 3), Auditor.receive_commitment),
+            (lambda a: a.toss(0, 1), Auditor.receive_toss),
+            (lambda a: a.opening(0, 1), Auditor.receive_opening),
+        ]
+        for make, take in rounds:
+            made = [(sender._member, make(sender)) for sender in auditors]
+            for (sender, message), receiver in product(made, auditors):
+                if sender != receiver._member:
+                    take(receiver, sender, message)
+        auditors[0].conclude(0, 1)
+
+    for _ in range(1000):
+        first = 16 * int(rng.integers(16))
+        residues = np.stack([unpack(one.reshape(2, -1, *one.shape[1:]), "p") for one in honest[first : first + 16]])
+        change(residues, rng)
+        planes = honest.copy()
+        planes[first : first + 16] = np.stack([pack(one) for one in residues]).reshape(16, *honest.shape[1:])
+        with pytest.raises(IntegrityError, match="incident"):
+            audit(planes)
+    audit(honest)
