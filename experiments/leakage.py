@@ -188,7 +188,7 @@ def _draw_blind(result: Result) -> Figure:
         axes.plot([row["uploads"] for row in rows], learnt, color=colour, label=f"k = {width}")
     axes.axhline(BANK * 256, color=plots.BLACK, linestyle="--", linewidth=1)
     axes.text(1.2e3, BANK * 256 * 1.6, "the whole bank: what plaintext shows at once")
-    axes.set(xscale="log", yscale="log", ylim=(1, 1e10), xlabel="unrelated uploads asked (bank of 10⁶, 64 bands)")
+    axes.set(xscale="log", yscale="log", ylim=(1, 1e10), xlabel="unrelated uploads asked (bank of 10⁶)")
     axes.set_ylabel("bits of the bank that the platform learns")
     axes.legend()
     return figure

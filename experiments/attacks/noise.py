@@ -147,5 +147,5 @@ def figure(result: Result) -> Figure:
         axis.set_title(f"{'marked' if marked else 'honest'} ciphertexts", fontsize=10)
         axis.set_ylabel("noise")
     axes[1].set(xlabel="coefficient of one result that the key holder decrypts", xlim=(-2, 258))
-    axes[0].legend(loc="upper right", ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure

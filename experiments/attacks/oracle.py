@@ -3,13 +3,17 @@
 Distances: one query of zeros gives the entry's weight, and each of the 256 unit vectors then one bit. Yes and no:
 from a near-duplicate (distance <= T) flip bits until the answer is just still yes, at distance T; from there a
 flipped bit keeps the yes exactly where it corrects a difference. Some 280 queries, and any protocol that computes
-the matching function answers them, this project's too: only budgets slow it.
+the matching function answers them, this project's too: only budgets slow it. `blind` needs no walk: its platform
+opens the entry with the near-duplicate itself, in one query.
+
+Who starts from a near-duplicate has all but START of the bits already: that is what the walk is measured against.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,6 +26,7 @@ from experiments.results import Findings, Result, Row
 from protocols import Protocol, available, create
 
 START = 9  # distance of the near-duplicate that the walk starts from
+HELD = 1 - START / 256  # share of the entry's bits that it has
 STEPS = 96  # flips tried to reach the threshold
 
 Asked = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
@@ -35,7 +40,7 @@ def run(config: Config, lab: Lab) -> Findings:
     findings = Findings(tables={"oracle": [], "verdicts": []})
     if "bfv" in runnable():
         found, asked = walk_distances(_bfv_distances(entry))
-        _note(findings, "bfv", "distances", "none: the key holder sees distances", found, truth, asked)
+        _note(findings, "bfv", "distances", "none: the key holder sees distances", found, truth, asked, 0.5)
     for name in runnable():
         if available()[name].max_threshold < 31:
             continue
@@ -43,9 +48,13 @@ def run(config: Config, lab: Lab) -> Findings:
         protocol.enroll(["case"], entry)
         near = truth.copy()
         near[rng.choice(256, START, replace=False)] ^= 1
+        if name == "blind":
+            defence = "none: one query opens it"
+            _note(findings, name, "what it opens", defence, read_opened(protocol, near), truth, 1, HELD)
+            continue
         found, asked = walk_threshold(partial(_yes_or_no, protocol), near, rng)
         defence = "budgets on queries only" if available()[name].exact else "inexact, and budgets on queries"
-        _note(findings, name, "yes or no", defence, found, truth, asked)
+        _note(findings, name, "yes or no", defence, found, truth, asked, HELD)
     threshold = [row for row in findings.tables["oracle"] if row["sees"] == "yes or no"]
     findings.headline = {"oracle_queries": max(row["queries"] for row in threshold)}
     return findings
@@ -68,6 +77,15 @@ def walk_threshold(matches: Asked, near: NDArray[np.uint8], rng: np.random.Gener
     border = chain[max(last, 0)]
     answers = matches(np.packbits(border ^ np.eye(256, dtype=np.uint8), axis=1))
     return border ^ answers.astype(np.uint8), max(last, 0) + 2 + 256
+
+
+def read_opened(protocol: Any, near: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What a platform of `blind` knows of an entry after asking for `near`, 256 bits, once: the entry, if they share a
+    band.
+    """
+    opened = remember(protocol._platform, "_open")
+    protocol.match(np.packbits(near)[None])
+    return np.unpackbits(opened[0]) if opened else near
 
 
 def _yes_or_no(protocol: Protocol, queries: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -97,23 +115,25 @@ def _note(
     found: NDArray[np.uint8],
     truth: NDArray[np.uint8],
     asked: int,
+    chance: float,
 ) -> None:
     right = float(np.mean(found == truth))
-    row: Row = {"protocol": name, "sees": sees, "queries": asked, "bits_right": right}
+    row: Row = {"protocol": name, "sees": sees, "queries": asked, "bits_right": right, "bits_held": chance}
     findings.tables["oracle"].append(row)
     findings.tables["verdicts"].append(
-        verdict(f"2 oracle ({sees})", name, defence, "bits right", right, right == 1, 0.5)
+        verdict(f"2 oracle ({sees})", name, defence, "bits right", right, right == 1, chance)
     )
 
 
 def figure(result: Result) -> Figure:
-    """Bits right against queries asked, by what the attacker sees."""
+    """Bits right against queries asked, by what the attacker sees; ticks mark what it has without asking."""
     figure, axes = plots.new(size=(6.4, 3.0))
     rows = result.rows("oracle")
     names = [f"{row['protocol']}: {row['sees']}" for row in rows]
     bars = axes.barh(names, [row["bits_right"] for row in rows], color=[plots.look(r["protocol"])[0] for r in rows])
-    axes.bar_label(bars, [f" {row['queries']} queries" for row in rows])
-    axes.axvline(0.5, color=plots.BLACK, linestyle="--", linewidth=1)
-    axes.set(xlim=(0, 1.3), xlabel="share of an entry's bits that the attacker gets right (dashed: guessing)")
+    asked = [f"{row['queries']} quer{'y' if row['queries'] == 1 else 'ies'}" for row in rows]
+    axes.bar_label(bars, asked, label_type="center", color="white", weight="bold")
+    axes.plot([row["bits_held"] for row in rows], range(len(rows)), "|", color=plots.YELLOW, markersize=16, mew=2)
+    axes.set(xlim=(0, 1), xlabel="share of an entry's bits that the attacker gets right (ticks: before it asks)")
     axes.invert_yaxis()
     return figure

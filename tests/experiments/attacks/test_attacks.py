@@ -9,7 +9,7 @@ from experiments.attacks import chosen, geometry, harvest, inversion, oracle
 from experiments.attacks.common import random_hashes
 from experiments.datasets import open_dataset
 from experiments.lab import Lab
-from protocols import available
+from protocols import available, create
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,25 @@ def test_the_threshold_walk_needs_a_match_to_start_from():
     far = 1 - truth
     found, _ = oracle.walk_threshold(lambda queries: np.zeros(len(queries), dtype=np.int64), far, rng)
     assert np.mean(found == truth) < 0.7
+
+
+def test_a_blinded_index_opens_an_entry_to_a_near_duplicate_in_one_query():
+    if "blind" not in available() or available()["blind"].why_not is not None:
+        pytest.skip("the blinded index cannot run here")
+    rng = np.random.default_rng(4)
+    entry = random_hashes(rng, 1)
+    truth = np.unpackbits(entry[0])
+    near, stranger = truth.copy(), rng.integers(0, 2, 256, dtype=np.uint8)
+    near[rng.choice(256, oracle.START, replace=False)] ^= 1
+    protocol = create("blind")
+    protocol.enroll(["case"], entry)
+    assert np.array_equal(oracle.read_opened(protocol, near), truth)
+    assert np.array_equal(oracle.read_opened(protocol, stranger), stranger)
+
+
+def test_harvesting_is_measured_at_the_protocol_s_own_number_of_tokens():
+    parameters = pytest.importorskip("protocols.blind.parameters")
+    assert parameters.Parameters().query_tokens == parameters.Parameters().entry_tokens == harvest.BANDS
 
 
 @pytest.mark.slow
