@@ -190,4 +190,4 @@ def test_a_manifest_altered_on_the_way_stops_the_set_up():
 
     protocol = scan()
     with tampered(protocol, SignedManifest, alter), pytest.raises(IntegrityError, match="3 are needed"):
-        protocol._set_up(changed(protocol._client._pinned.manifest, parties=[]))
+        protocol._set_up(changed(protocol._client._pinned.manifest, parties=[]), None)
