@@ -188,7 +188,8 @@ def _draw_blind(result: Result) -> Figure:
         axes.plot([row["uploads"] for row in rows], learnt, color=colour, label=f"k = {width}")
     axes.axhline(BANK * 256, color=plots.BLACK, linestyle="--", linewidth=1)
     axes.text(1.2e3, BANK * 256 * 1.6, "the whole bank: what plaintext shows at once")
-    axes.set(xscale="log", yscale="log", ylim=(1, 1e10), xlabel="unrelated uploads asked (bank of 10⁶)")
+    axes.set(xscale="log", yscale="log", ylim=(1, 1e10), xlabel="unrelated uploads asked")
+    axes.set_title(f"bank of 10⁶, {result.rows('blind_curve')[0]['bands']} bands", fontsize=10)
     axes.set_ylabel("bits of the bank that the platform learns")
     axes.legend()
     return figure

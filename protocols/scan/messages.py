@@ -383,11 +383,17 @@ MESSAGES = (
     MessageKind(SignedBlockDigest, "member", "exchange", "digest of the encrypted block"),
     MessageKind(BlockPlanes, "exchange", "platform", "encryptions of the bits"),
     MessageKind(BlockSignatures, "exchange", "platform", "digest of the encrypted block"),
-    MessageKind(ScanResults, "platform", "member", "encryptions of aligned distances; a share of their proof"),
-    MessageKind(HeaderDigest, "member", "member", "digest of what the platform signed; hash of a random seed"),
+    MessageKind(
+        ScanResults, "platform", "member", "encryptions of aligned distances; with proofs: a share of their proof"
+    ),
+    MessageKind(
+        HeaderDigest, "member", "member", "digest of what the platform signed; with proofs: hash of a random seed"
+    ),
     MessageKind(PartialDecryption, "member", "member", "a partial decryption, one-time-padded"),
     MessageKind(TripleSeed, "member", "member", "a random seed"),
-    MessageKind(TripleCorrection, "member", "member", "a random seed; uniform correction bits and residues"),
+    MessageKind(
+        TripleCorrection, "member", "member", "a random seed; uniform correction bits; with proofs: uniform residues"
+    ),
     MessageKind(GateOpening, "member", "member", "uniform bits: masked shares of carries"),
     MessageKind(MatchBits, "member", "member", "shares of the match bits"),
     MessageKind(SignedMatchList, "member", "exchange", "which slots match which queries"),

@@ -74,8 +74,9 @@ class Scan(Protocol):
 
     capabilities = Capabilities(
         exact=True,
-        reveals="the exchange learns which cases matched, and two of three members which sealed entries matched; nobody"
-        " learns a distance, a fingerprint or an upload",
+        reveals="the exchange learns which cases matched, and the two members that decrypt which sealed entries"
+        " matched; any two members together can read everything, and with proofs off also a platform that sends other"
+        " results than the scan's",
         bits=(64, 256),
         max_threshold=71,
     )
