@@ -114,7 +114,9 @@ class Fingerprint:
 
 def pack(fingerprints: Iterable[Fingerprint]) -> PackedHashes:
     """One packed row a fingerprint, (N, bits/8) uint8. Raises FingerprintError if none, or of several algorithms."""
-    rows = list(fingerprints)
+    rows = list(fingerprints) if isinstance(fingerprints, Iterable) else [fingerprints]
+    if others := {type(row).__name__ for row in rows if not isinstance(row, Fingerprint)}:
+        raise FingerprintError(f"fingerprints holds {', '.join(sorted(others))}; expected Fingerprint objects only")
     if len({row.algorithm for row in rows}) != 1:
         raise FingerprintError("expected at least one fingerprint, and all of one algorithm")
     return np.frombuffer(b"".join(row.data for row in rows), dtype=np.uint8).reshape(len(rows), -1)

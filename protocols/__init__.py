@@ -50,9 +50,11 @@ def create(name: str, *, bits: int = 256, threshold: int = 31, **options: Any) -
     try:
         return cls(bits=bits, threshold=threshold, **options)
     except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
+        unknown = options.keys() - cls.options()
+        if not unknown:
             raise
-        raise ConfigurationError(f"{name}: {error}") from None
+        known = ", ".join(sorted(cls.options()))
+        raise ConfigurationError(f"{name} has no option {', '.join(sorted(unknown))}; it takes {known}") from error
 
 
 def _registered() -> dict[str, EntryPoint]:

@@ -28,6 +28,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -156,10 +157,11 @@ class Protocol(ABC):
 
         Raises ConfigurationError for a length or threshold that the protocol does not take.
         """
-        if bits not in self.capabilities.bits:
-            raise ConfigurationError(f"bits is {bits}; this protocol takes one of {self.capabilities.bits}")
+        if not isinstance(bits, int) or bits not in self.capabilities.bits:
+            raise ConfigurationError(f"bits is {bits!r}; this protocol takes one of {self.capabilities.bits}")
         if isinstance(threshold, bool) or not isinstance(threshold, int) or not 0 <= threshold <= bits:
-            raise ConfigurationError(f"threshold is {threshold!r}; expected a whole number from 0 to {bits}")
+            largest = min(bits, self.capabilities.max_threshold)
+            raise ConfigurationError(f"threshold is {threshold!r}; expected a whole number from 0 to {largest}")
         self.bits = bits
         self.threshold = threshold
         self.ledger = Ledger(self.messages, record=record)
@@ -170,6 +172,13 @@ class Protocol(ABC):
     def why_not(cls) -> str | None:
         """None where the protocol can run here, else what is missing and how to get it."""
         return None
+
+    @classmethod
+    def options(cls) -> set[str]:
+        """Names of the keyword arguments that `create` passes on to this protocol."""
+        signatures = [signature(base) for base in cls.__mro__ if issubclass(base, Protocol)]
+        named = {p.name for each in signatures for p in each.parameters.values() if p.kind is p.KEYWORD_ONLY}
+        return named - {"bits", "threshold"}
 
     def enroll(self, cases: Sequence[str], hashes: Hashes) -> None:
         """Add entries: `hashes` uint8 (N, bits/8), `cases` N names; a name may repeat and be added to later.
@@ -229,14 +238,14 @@ class Protocol(ABC):
 
 
 def _check_cases(cases: Sequence[str], rows: int) -> list[str]:
-    if isinstance(cases, (str, bytes)):
-        raise InputError("cases is one string; expected a sequence of them, one a row of hashes")
+    if isinstance(cases, (str, bytes)) or not isinstance(cases, Iterable):
+        raise InputError(f"cases is one {type(cases).__name__}; expected a sequence of strings, one a row of hashes")
     names = list(cases)
     if len(names) != rows:
         raise InputError(f"cases has {len(names)} names for {rows} rows of hashes; expected one a row")
     for index, name in enumerate(names):
-        if not isinstance(name, str) or not 0 < len(name) <= 200:
-            raise InputError(f"cases[{index}] is not a string of 1 to 200 characters")
+        if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
+            raise InputError(f"cases[{index}] is not a string of 1 to 200 printable characters")
     return names
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -76,6 +77,11 @@ class Blind(Protocol):
             manifest = self._hold_ceremony()
             self._client = Client(self.parameters, self.ledger.send("exchange", "client", manifest))
             self._platform = Checker(self.parameters, self.ledger.send("exchange", "platform", manifest))
+
+    @classmethod
+    def options(cls) -> set[str]:
+        """Its own, and the fields of `Parameters`."""
+        return super().options() | {field.name for field in fields(Parameters)} - {"bits", "threshold"}
 
     @property
     def broken_slots(self) -> set[int]:

@@ -5,6 +5,8 @@ import pytest
 
 from protocols import available, create
 from protocols.base import ConfigurationError, InputError, Protocol, UnknownCase
+from protocols.blind import Blind
+from protocols.scan import Scan
 
 NAMES = [name for name, capabilities in available().items() if capabilities.why_not is None]
 
@@ -100,6 +102,9 @@ def test_bad_input_is_refused_by_name_and_changes_nothing(name):
         (cases[:3], bank[:2], "cases"),
         (["a", 7], bank[:2], "cases"),
         (["", "b"], bank[:2], "cases"),
+        (["\ud800", "b"], bank[:2], "printable"),
+        (["a\n\0", "b"], bank[:2], "printable"),
+        (7, bank[:2], "cases"),
         ("ab", bank[:2], "cases"),
         (["a", "b"], bank[:2, :31], "hashes"),
         (["a", "b"], bank[:2].astype(np.float64) * np.nan, "hashes"),
@@ -122,6 +127,22 @@ def test_bad_input_is_refused_by_name_and_changes_nothing(name):
 def test_bad_configuration_is_refused_by_name(name, options):
     with pytest.raises(ConfigurationError):
         create(name, **options)
+
+
+def test_refusals_name_what_was_given_and_what_is_taken(name):
+    largest = available()[name].max_threshold
+    for options, words in [
+        ({"bits": "256"}, "bits is '256'"),
+        ({"threshold": -1}, rf"from 0 to {largest}\b"),
+        ({"nonsense": 1}, rf"{name} has no option nonsense; it takes .*progress.*record"),
+    ]:
+        with pytest.raises(ConfigurationError, match=words):
+            create(name, **options)
+
+
+def test_every_option_that_a_refusal_lists_is_known():
+    assert {"record", "progress", "k", "proofs", "threads"} <= Blind.options()
+    assert {"record", "progress", "batch", "proofs", "executor"} <= Scan.options()
 
 
 def test_every_message_is_declared_and_recorded_only_where_asked(name):
