@@ -26,6 +26,7 @@ LOOKS = {
     "plaintext": (BLACK, "o"),
     "bfv": (ORANGE, "s"),
     "scan": (BLUE, "D"),
+    "scan, no proofs": (SKY, "d"),
     "blind": (GREEN, "^"),
     "TenSEAL, one pair": (RED, "X"),
     "Paillier, one pair": (PINK, "v"),

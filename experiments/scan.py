@@ -17,6 +17,7 @@ import secrets
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import product as product_of
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,45 +40,55 @@ QUESTION = "What does the encrypted scan cost, stage by stage?"
 
 @dataclass(frozen=True)
 class Config:
-    """entries, batches: the grid. lanes: R. proofs: whether results are proved and blocks audited. sample: entries
-    enrolled by the real path. processors: for the speed-up.
+    """entries, batches: the grid; banks above `large` are measured at the batch that documents quote only. lanes: R.
+    sample: entries enrolled by the real path. processors: for the speed-up.
     """
 
     seed: int = 1
     entries: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     batches: tuple[int, ...] = (1, 16, 64, 256)
+    large: int = 100_000
     lanes: int = 8
-    proofs: bool = True
     repeats: int = 5
     sample: int = 2048
     processors: int = 2
 
 
+METHODS = {"scan": True, "scan, no proofs": False}  # whether results are proved and blocks audited
 QUICK = Config(entries=(2_000, 30_000), batches=(1, 16), lanes=1, repeats=2, sample=64)
 
 
 def run(config: Config, lab: Lab) -> Findings:
     """Go over the grid; the largest bank also says what workers and a single query cost."""
     rng = np.random.default_rng(config.seed)
-    findings = Findings(tables={name: [] for name in ("stages", "totals", "wire", "enrolling", "workers", "machine")})
+    findings = Findings(
+        tables={name: [] for name in ("stages", "totals", "agreement", "wire", "enrolling", "workers", "machine")}
+    )
     findings.tables["machine"].append(measure_machine() | _tile_rate(config, max(config.batches)))
     findings.tables["enrolling"].append(_enrolling(config, rng))
-    points = [(entries, batch) for entries in config.entries for batch in config.batches]
+    grid = [
+        (entries, batch)
+        for entries, batch in product_of(config.entries, config.batches)
+        if entries <= config.large or batch == _middle(config.batches)
+    ]
     with lab.executor() as executor:
-        for entries, batch in lab.progress(points, "scanning", len(points)):
+        for entries, batch in lab.progress(grid, "scanning", len(grid)):
             bank = random_hashes(rng, entries)
             queries = _queries(rng, bank, batch)
-            scan = Scan(
-                lanes=config.lanes, batch=batch, workers=1, memory=16 << 30, proofs=config.proofs, executor=executor
-            )
-            load(scan, bank)
-            found = _measure(findings, config, scan, queries, entries)
             truth = _plaintext(findings, config, bank, queries)
-            findings.tables["totals"][-2]["disagreements"] = len(set(found) ^ set(truth))
-            if (entries, batch) == (max(config.entries), _middle(config.batches)):
-                _workers(findings, config, scan, queries, entries)
-            del scan
-            gc.collect()
+            for method, proofs in METHODS.items():
+                scan = Scan(
+                    lanes=config.lanes, batch=batch, workers=1, memory=16 << 30, proofs=proofs, executor=executor
+                )
+                load(scan, bank)
+                point: Row = {"method": method, "entries": entries, "batch": batch}
+                found = _measure(findings, config, scan, queries, point)
+                agreement = {"matches": len(found), "disagreements": len(set(found) ^ set(truth))}
+                findings.tables["agreement"].append(point | agreement)
+                if (entries, batch) == (max(config.entries), _middle(config.batches)):
+                    findings.tables["workers"] += _workers(config, scan, queries, point)
+                del scan
+                gc.collect()
     findings.headline = _headline(findings, config)
     return findings
 
@@ -107,10 +118,10 @@ def _queries(rng: np.random.Generator, bank: NDArray[np.uint8], batch: int) -> N
     return queries
 
 
-def _measure(findings: Findings, config: Config, scan: Scan, queries: NDArray[np.uint8], entries: int) -> list[Match]:
+def _measure(findings: Findings, config: Config, scan: Scan, queries: NDArray[np.uint8], point: Row) -> list[Match]:
     """Stages, total and wire of one point; what matched."""
+    entries = point["entries"]
     pairs = entries * len(queries)
-    point: Row = {"entries": entries, "batch": len(queries)}
     scan.match(queries)
     spent: dict[tuple[str, str], list[float]] = defaultdict(list)
     totals, wall = [], []
@@ -134,7 +145,6 @@ def _measure(findings: Findings, config: Config, scan: Scan, queries: NDArray[np
     on_disk = sum(block.planes.nbytes for block in scan._checker.blocks.values())
     findings.tables["totals"].append(
         point
-        | {"method": "scan", "matches": len(found)}
         | quartiles(totals, "cpu_ns_a_comparison")
         | quartiles(wall, "wall_ns_a_comparison")
         | {
@@ -158,32 +168,32 @@ def _plaintext(findings: Findings, config: Config, bank: NDArray[np.uint8], quer
         wall.append((time.perf_counter() - start) / pairs * 1e9)
         times.append((sum(plain.ledger.cpu_seconds.values()) - before) / pairs * 1e9)
     findings.tables["totals"].append(
-        {"entries": len(bank), "batch": len(queries), "method": "plaintext", "matches": len(found)}
+        {"method": "plaintext", "entries": len(bank), "batch": len(queries)}
         | quartiles(times, "cpu_ns_a_comparison")
         | quartiles(wall, "wall_ns_a_comparison")
         | {"bytes_a_comparison": 0.0, "bank_bytes_an_entry": float(bank.shape[1])}
-        | {"peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "disagreements": 0}
+        | {"peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
     )
     return found
 
 
-def _workers(findings: Findings, config: Config, scan: Scan, queries: NDArray[np.uint8], entries: int) -> None:
+def _workers(config: Config, scan: Scan, queries: NDArray[np.uint8], point: Row) -> list[Row]:
     """Seconds from call to answer, by workers: for a whole batch, and for one query, padded to a batch."""
-    for workers in (1, config.processors):
+    rows = []
+    for workers, asked in product_of((1, config.processors), (len(queries), 1)):
         scan.workers = workers
-        for asked in (len(queries), 1):
-            wall = []
-            for _ in range(config.repeats):
-                start = time.perf_counter()
-                scan.match(queries[:asked])
-                wall.append(time.perf_counter() - start)
-            row: Row = {"entries": entries, "batch": len(queries), "workers": workers, "queries": asked}
-            findings.tables["workers"].append(row | quartiles(wall, "wall_seconds"))
+        wall = []
+        for _ in range(config.repeats):
+            start = time.perf_counter()
+            scan.match(queries[:asked])
+            wall.append(time.perf_counter() - start)
+        rows.append(point | {"workers": workers, "queries": asked} | quartiles(wall, "wall_seconds"))
+    return rows
 
 
 def _enrolling(config: Config, rng: np.random.Generator) -> Row:
     """A sample through the real path."""
-    scan = Scan(lanes=config.lanes, workers=1, proofs=config.proofs)
+    scan = Scan(lanes=config.lanes, workers=1)
     bank = random_hashes(rng, config.sample + 1)
     scan.enroll(["first"], bank[:1])
     before, messages = sum(scan.ledger.cpu_seconds.values()), len(scan.ledger.messages)
@@ -217,24 +227,30 @@ def _middle(batches: tuple[int, ...]) -> int:
 
 
 def _headline(findings: Findings, config: Config) -> Row:
-    batch = _middle(config.batches)
-    by_method = {(row["method"], row["entries"]): row for row in findings.tables["totals"] if row["batch"] == batch}
     machine = findings.tables["machine"][0]
     headline: Row = {"product_share_of_matmul_rate": machine["scan_product_gflops"] / machine["float64_matmul_gflops"]}
-    for entries in config.entries:
-        scan, plain = by_method["scan", entries], by_method["plaintext", entries]
-        headline[f"ns a comparison, {entries} entries, batch {batch}"] = scan["cpu_ns_a_comparison"]
-        headline[f"times plaintext, {entries} entries, batch {batch}"] = (
-            scan["cpu_ns_a_comparison"] / plain["cpu_ns_a_comparison"]
+    totals = {(row["method"], row["entries"], row["batch"]): row for row in findings.tables["totals"]}
+    middle, largest = _middle(config.batches), max(config.entries)
+    for method in METHODS:
+        for entries, batch in ((largest, middle), (min(largest, config.large), max(config.batches))):
+            row, plain = totals[method, entries, batch], totals["plaintext", entries, batch]
+            point = f"{method}, {entries} entries, batch {batch}"
+            headline[f"ns a comparison: {point}"] = row["cpu_ns_a_comparison"]
+            headline[f"times plaintext: {point}"] = row["cpu_ns_a_comparison"] / plain["cpu_ns_a_comparison"]
+            headline[f"bytes a comparison: {point}"] = row["bytes_a_comparison"]
+        seconds = {
+            (row["workers"], row["queries"]): row["wall_seconds"]
+            for row in findings.tables["workers"]
+            if row["method"] == method
+        }
+        headline[f"seconds for one query, {config.processors} workers: {method}"] = seconds[config.processors, 1]
+        headline[f"speed-up by {config.processors} workers: {method}"] = (
+            seconds[1, middle] / seconds[config.processors, middle]
         )
-    largest = by_method["scan", max(config.entries)]
-    headline |= {key: largest[key] for key in ("bytes_a_comparison", "bank_bytes_an_entry", "peak_memory_gib")}
-    headline["disagreements with plaintext"] = sum(row["disagreements"] for row in findings.tables["totals"])
-    headline |= {key: value for key, value in findings.tables["enrolling"][0].items() if key != "entries"}
-    seconds = {(row["workers"], row["queries"]): row["wall_seconds"] for row in findings.tables["workers"]}
-    headline["one query, all workers, seconds"] = seconds[config.processors, 1]
-    headline["speed-up by workers"] = seconds[1, batch] / seconds[config.processors, batch]
-    return headline
+    for key in ("bank_bytes_an_entry", "peak_memory_gib"):
+        headline[key] = totals["scan", largest, middle][key]
+    headline["disagreements with plaintext"] = sum(row["disagreements"] for row in findings.tables["agreement"])
+    return headline | {key: value for key, value in findings.tables["enrolling"][0].items() if key != "entries"}
 
 
 def figures(result: Result) -> dict[str, Figure]:
@@ -243,7 +259,7 @@ def figures(result: Result) -> dict[str, Figure]:
 
 
 def _draw_stages(result: Result) -> Figure:
-    largest = max(result.values("stages", "entries"))
+    most = max(row["entries"] for row in result.rows("stages", batch=max(result.values("stages", "batch"))))
     batches = result.values("stages", "batch")
     stages = sorted(set(result.values("stages", "stage")))
     colours = (
@@ -261,13 +277,13 @@ def _draw_stages(result: Result) -> Figure:
     for y, batch in enumerate(batches):
         left = 0.0
         for stage, colour in zip(stages, colours, strict=False):
-            rows = result.rows("stages", entries=largest, batch=batch, stage=stage)
+            rows = result.rows("stages", method="scan", entries=most, batch=batch, stage=stage)
             value = sum(row["cpu_ns_a_comparison"] for row in rows)
             axes.barh(y, value, left=left, color=colour, label=stage if y == 0 else None)
             left += value
         axes.text(left, y, f" {left:.1f}", va="center")
     axes.set_yticks(range(len(batches)), [f"batch {batch}" for batch in batches])
-    axes.set_xlabel(f"CPU ns a comparison, all roles, {largest:,} entries")
+    axes.set_xlabel(f"CPU ns a comparison, all roles, {most:,} entries, with proofs")
     axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1), ncols=4)
     axes.margins(x=0.1)
     return figure
@@ -277,12 +293,12 @@ def _draw_grid(result: Result) -> Figure:
     batches = result.values("totals", "batch")
     figure, axes = plots.new(1, len(batches), (2.1 * len(batches) + 1, 3.2), sharey=True, squeeze=False)
     for axis, batch in zip(axes[0], batches, strict=True):
-        for method in ("plaintext", "scan"):
+        for method in ("plaintext", *METHODS):
             rows = result.rows("totals", method=method, batch=batch)
             colour, marker = plots.look(method)
             x, y = [row["entries"] for row in rows], [row["cpu_ns_a_comparison"] for row in rows]
             axis.plot(x, y, marker=marker, color=colour, label=method)
         axis.set(xscale="log", yscale="log", xlabel="entries", title=f"batch {batch}")
     axes[0, 0].set_ylabel("CPU ns a comparison, all roles")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
