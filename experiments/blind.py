@@ -249,7 +249,6 @@ def _draw_frontier(result: Result) -> Figure:
             if known:
                 low, high = ([row[key] for row in rows] for key in ("recall_low", "recall_high"))
                 axes.fill_between(x, low, high, color=_COLOURS[k], alpha=0.12)
-    axes.axhline(0.93, color=plots.BLACK, linestyle=":", linewidth=1)
     axes.set_xscale("log", base=2)
     axes.set(
         xlabel="OPRF evaluations a query, and tokens an entry", ylabel="copies within the threshold that are found"

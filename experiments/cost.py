@@ -31,6 +31,7 @@ QUESTION = "What does privacy cost, in time, traffic and storage?"
 
 _REAL_ENROLLING = 1_000  # larger banks of the scan are loaded without sealing, which changes nothing about matching
 ONE_THREAD = {"scan": {"workers": 1}, "blind": {"threads": 1}}
+INDEXES = ("blind",)  # protocols that look up: a query costs the same whatever the size of the bank
 
 
 @dataclass(frozen=True)
@@ -313,14 +314,14 @@ def _best(result: Result) -> list[Row]:
 
 
 def _draw_ladder(result: Result) -> Figure:
-    rows = _best(result)
+    rows = [row for row in _best(result) if row["method"] not in INDEXES]
     base = next(row["cpu_ns_a_comparison"] for row in rows if row["method"] == "plaintext")
     figure, axes = plots.new(size=(6.8, 0.48 * len(rows) + 1.0))
     values = [row["cpu_ns_a_comparison"] for row in rows]
     names = [f"{row['method']}\n{row['entries']:,} entries, batch {row['batch']}" for row in rows]
     bars = axes.barh(names, values, color=[plots.look(row["method"])[0] for row in rows])
     axes.tick_params(axis="y", labelsize=8)
-    axes.bar_label(bars, [f" {_time(v)}, {v / base:,.0f} x" if v > base else f" {_time(v)}" for v in values])
+    axes.bar_label(bars, [f" {_time(v)}, {_times(v / base)}" if v > base else f" {_time(v)}" for v in values])
     axes.set(xscale="log", xlim=(min(values) / 3, max(values) * 300))
     axes.set_xlabel("CPU time a comparison, all roles (ns, log scale); x: times plaintext (faiss)")
     axes.invert_yaxis()
@@ -380,6 +381,14 @@ def _draw_wire(result: Result) -> Figure:
         axis.set(xscale="log", xlabel=text, xlim=(1e-3, max(values) * 100))
     axes[0].invert_yaxis()
     return figure
+
+
+def _times(ratio: float) -> str:
+    """The ratio to one or two significant figures, as many as two machines would agree on."""
+    if ratio < 1e4:
+        return f"{float(f'{ratio:.2g}'):,g} x"
+    mantissa, exponent = f"{ratio:.0e}".split("e")
+    return rf"${mantissa} \times 10^{{{int(exponent)}}}$ x"
 
 
 def _time(ns: float) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from experiments import plots
@@ -166,6 +167,7 @@ def _draw_messages(result: Result) -> Figure:
             label = "a fingerprint in the clear" if shows else "sealed, or no fingerprint"
             axis.barh(receivers, kib, color=colour, label=label, height=0.6 if shows else 0.8)
         axis.set(xscale="log", xlim=(0.01, None), xlabel="KiB received", title=name)
+        axis.xaxis.set_major_locator(LogLocator(numticks=4))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 

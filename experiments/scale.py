@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from experiments import plots
+from experiments.cost import INDEXES
 from experiments.lab import REPOSITORY_RESULTS, Lab
 from experiments.results import Findings, Result, Row, load
 
@@ -28,7 +29,6 @@ TERMS = 4  # of the model: a, b, c, d
 
 # Slots that a protocol fills before it opens another block: a block costs the same however full it is.
 BLOCK = {"bfv": 2048, "scan": 20_480}
-INDEXES = ("blind",)  # protocols that look up: a query costs the same whatever the bank's size
 BATCH = {"scan": 64}  # results that a protocol pads a batch to
 
 

@@ -102,7 +102,7 @@ def figure(result: Result) -> Figure:
         "o", color=plots.BLACK, label="measured",
     )  # fmt: skip
     axes.axvline(UPLOADS_A_DAY, color=plots.GREY, linestyle="--", linewidth=1)
-    axes.text(UPLOADS_A_DAY * 0.7, 0.2, "a large platform's day", ha="right")
+    axes.text(UPLOADS_A_DAY * 0.7, 3e-9, "a large platform's day", ha="right")
     axes.set(xscale="log", yscale="log", ylim=(1e-9, 2), xlabel="unrelated uploads asked")
     axes.set_ylabel("share of the bank's fingerprints opened")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)

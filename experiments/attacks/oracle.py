@@ -130,9 +130,11 @@ def figure(result: Result) -> Figure:
     figure, axes = plots.new(size=(6.4, 3.0))
     rows = result.rows("oracle")
     names = [f"{row['protocol']}: {row['sees']}" for row in rows]
-    bars = axes.barh(names, [row["bits_right"] for row in rows], color=[plots.look(r["protocol"])[0] for r in rows])
+    colours = [plots.look(row["protocol"])[0] for row in rows]
+    axes.barh(names, [row["bits_right"] for row in rows], height=0.55, color=colours)
     asked = [f"{row['queries']} quer{'y' if row['queries'] == 1 else 'ies'}" for row in rows]
-    axes.bar_label(bars, asked, label_type="center", color="white", weight="bold")
+    for place, text in enumerate(asked):
+        axes.text(0.02, place, text, color="white", weight="bold", va="center")
     axes.plot([row["bits_held"] for row in rows], range(len(rows)), "|", color=plots.YELLOW, markersize=16, mew=2)
     axes.set(xlim=(0, 1), xlabel="share of an entry's bits that the attacker gets right (ticks: before it asks)")
     axes.invert_yaxis()
