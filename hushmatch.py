@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +15,41 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from experiments import ExperimentError, demo, demo_tables
 from experiments.datasets import open_dataset
-from hashing import ALGORITHMS, HashingError, hash_image
+from hashing import ALGORITHMS, HashingError, hash_image, rule_for
 from hashing.variants import SETS
 from protocols.base import Progress as Tell
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+MIN_WIDTH = 110  # characters a line where no terminal says how many: the demo's tables need them
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"hushmatch {version('hushmatch')}")
+        except PackageNotFoundError:
+            _complain(ExperimentError("hushmatch is not installed, so it has no version; run `make .venv/.demo`"))
+            raise typer.Exit(1) from None
+        raise typer.Exit()
+
+
+def _one_of(names: Collection[str]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in names:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
+        return value
+
+    return check
+
+
+@app.callback(help=__doc__)
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options without a command."""
 
 
 @app.command("demo")
@@ -27,7 +58,8 @@ def demo_command(
         Path | None, typer.Option(metavar="DIR", help="A folder of images. Default: those inside scikit-image.")
     ] = None,
     variants: Annotated[
-        str, typer.Option(help=f"What to enrol and ask for beside the photo: {', '.join(SETS)}.")
+        str,
+        typer.Option(callback=_one_of(SETS), help=f"What to enrol and ask for beside the photo: {', '.join(SETS)}."),
     ] = "none",
 ) -> None:
     """Run the whole job on real photos, in the clear and under every encrypted protocol available here.
@@ -40,22 +72,27 @@ def demo_command(
     except (ExperimentError, HashingError) as error:
         _complain(error)
         raise typer.Exit(1) from None
-    demo_tables.show(report, Console())
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, MIN_WIDTH)
+    demo_tables.show(report, console)
     raise typer.Exit(1 if report.wrong else 0)
 
 
 @app.command("hash")
 def hash_command(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.", show_default=False)],
-    algorithm: Annotated[str, typer.Option(help=f"One of {', '.join(ALGORITHMS)}.")] = "pdq",
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Image files.", show_default=False)],
+    algorithm: Annotated[
+        str, typer.Option(callback=_one_of(ALGORITHMS), help=f"One of {', '.join(ALGORITHMS)}.")
+    ] = "pdq",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a line a photo.")] = False,
 ) -> None:
     """Print each photo's fingerprint, quality (0 to 100) and name. Treat a raw fingerprint like the photo itself.
 
-    Exit code 1 if a photo cannot be hashed; the others are printed all the same.
+    Only pdq measures quality; the others always say 100. A photo below its algorithm's least quality is marked: its
+    fingerprint says too little to be matched. Exit code 1 if a photo cannot be hashed; the others are printed all the
+    same.
     """
-    if algorithm not in ALGORITHMS:
-        raise typer.BadParameter(f"{algorithm!r} is not one of {', '.join(ALGORITHMS)}", param_hint="--algorithm")
     rows: list[dict[str, Any]] = []
     failed = False
     for photo in photos:
@@ -63,13 +100,17 @@ def hash_command(
             fingerprint = hash_image(photo, algorithm)
         except HashingError as error:
             failed = True
+            rows.append({"photo": photo, "error": f"{type(error).__name__}: {error}"})
             _complain(error)
             continue
-        rows.append(
-            {"photo": str(photo), "algorithm": algorithm, "hash": fingerprint.hex, "quality": fingerprint.quality}
-        )
+        row = {"photo": photo, "algorithm": algorithm, "hash": fingerprint.hex, "quality": fingerprint.quality}
+        rows.append(row | {"usable": fingerprint.usable})
         if not as_json:
             typer.echo(f"{fingerprint.hex}  {fingerprint.quality:3d}  {photo}")
+        if not fingerprint.usable:
+            least = rule_for(algorithm).min_quality
+            what = f"quality {fingerprint.quality} is below {least}: too little detail to be matched"
+            typer.secho(f"warning: {photo!r}: {what}", err=True, fg=typer.colors.YELLOW)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     raise typer.Exit(1 if failed else 0)

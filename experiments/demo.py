@@ -22,7 +22,7 @@ from protocols.ledger import Ledger, MessageKind
 ALGORITHM = "pdq"
 RULE = rule_for(ALGORITHM)
 EDITS = ("JPEG 50", "resize 50 %", "crop 2 % a side", "greyscale", "caption bar")
-UNEDITED = "none: another photo"
+UNEDITED = "another photo"
 PHOTOS = 8  # every other one becomes a case
 SEED = 1
 

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.demo import RULE, UNEDITED, Outcome, Report
+from experiments.demo import RULE, UNEDITED, Outcome, Report, Upload
 from protocols.base import Match
 from protocols.ledger import Ledger, role_of
 
@@ -25,16 +25,17 @@ def show(report: Report, console: Console) -> None:
 
 def said(report: Report) -> Table:
     """One row an upload."""
-    table = Table("upload", "edit", title="What each protocol says", box=box.SIMPLE_HEAD)
+    table = _table("What each protocol says", "upload", "edit")
     table.add_column("distance", justify="right")
     for outcome in report.outcomes:
-        table.add_column(f"{outcome.name} says")
+        table.add_column(outcome.name, no_wrap=True)
     nearest = report.scene.nearest()
     for index, upload in enumerate(report.scene.uploads):
+        edit = _edit(upload, nearest[index])
         cells = [_cases(outcome.found, index) for outcome in report.outcomes]
         last = index + 1 == len(nearest) or report.scene.uploads[index + 1].photo != upload.photo
         section = last and (upload.edit != UNEDITED)
-        table.add_row(escape(upload.photo), upload.edit, str(nearest[index]), *cells, end_section=section)
+        table.add_row(escape(upload.photo), edit, str(nearest[index]), *cells, end_section=section)
     entries = max(len(entries) for entries in report.scene.cases.values())
     queries = max(len(upload.queries) for upload in report.scene.uploads)
     table.caption = (
@@ -46,7 +47,7 @@ def said(report: Report) -> Table:
 
 def cost(report: Report) -> Table:
     """One row a protocol and role."""
-    table = Table("protocol", "role", title="Messages, bytes and CPU by role", box=box.SIMPLE_HEAD)
+    table = _table("Messages, bytes and CPU by role", "protocol", "role")
     for name in ("sent", "bytes", "received", "bytes", "CPU s"):
         table.add_column(name, justify="right")
     for outcome in report.outcomes:
@@ -64,7 +65,7 @@ def cost(report: Report) -> Table:
 
 def saw(report: Report) -> Table:
     """One sentence a role."""
-    table = Table("protocol", "role", "saw", title="What each role saw", box=box.SIMPLE_HEAD)
+    table = _table("What each role saw", "protocol", "role", "saw")
     for outcome in report.outcomes:
         seen = outcome.seen_by()
         for role, what in seen.items():
@@ -76,12 +77,14 @@ def saw(report: Report) -> Table:
 def withdrawal(report: Report) -> Table:
     """The uploads that matched the withdrawn case, before and after."""
     case = report.withdrawn
-    table = Table("upload", "edit", title=f"After {case} was withdrawn", box=box.SIMPLE_HEAD)
+    table = _table(f"After {case} was withdrawn", "upload", "edit")
     for outcome in report.outcomes:
-        table.add_column(f"{outcome.name} says")
+        table.add_column(outcome.name, no_wrap=True)
+    nearest = report.scene.nearest()
     for index in sorted({query for outcome in report.outcomes for query, found in outcome.found if found == case}):
         upload = report.scene.uploads[index]
-        table.add_row(escape(upload.photo), upload.edit, *(_cases(outcome.left, index) for outcome in report.outcomes))
+        says = [_cases(outcome.left, index) for outcome in report.outcomes]
+        table.add_row(escape(upload.photo), _edit(upload, nearest[index]), *says)
     return table
 
 
@@ -93,6 +96,19 @@ def verdict(report: Report) -> Iterator[RenderableType]:
         else:
             agreement = _agreement(report.outcomes[0], outcome)
             yield f"[green]{outcome.name} {agreement}[/]. Beyond the matches: {outcome.capabilities.reveals}."
+
+
+def _table(title: str, *headings: str) -> Table:
+    """Narrow, so that four protocols fit beside each other into 80 characters."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _edit(upload: Upload, nearest: int) -> str:
+    duplicate = upload.edit == UNEDITED and nearest <= RULE.threshold
+    return f"{upload.edit}, nearly the same" if duplicate else upload.edit
 
 
 def _agreement(truth: Outcome, outcome: Outcome) -> str:

@@ -105,17 +105,18 @@ def open_image(source: Source) -> Image.Image:
         return _open(BytesIO(source))
     if not isinstance(source, str | os.PathLike):
         raise UnreadableImage(f"source is a {type(source).__name__}; expected a path, bytes or a Pillow image")
+    name = repr(os.fspath(source))  # quoted: a name may be empty, or write to the terminal
     try:
         status = os.stat(source)
         if not stat.S_ISREG(status.st_mode):
-            raise UnreadableImage(f"{source}: not a file")
+            raise UnreadableImage("not a file")
         _check_file_size(status.st_size)
         with open(source, "rb") as file:
             return _open(file)
     except HashingError as error:
-        raise type(error)(f"{source}: {error}") from error.__cause__
+        raise type(error)(f"{name}: {error}") from error.__cause__
     except (OSError, ValueError) as error:
-        raise UnreadableImage(f"{source}: {getattr(error, 'strerror', None) or error}") from error
+        raise UnreadableImage(f"{name}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def pdq_of(image: Image.Image) -> pdq.Pdq:

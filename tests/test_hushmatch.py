@@ -4,6 +4,7 @@ import json
 
 import pytest
 import skimage
+from PIL import Image
 from typer.testing import CliRunner
 
 import hushmatch
@@ -28,7 +29,7 @@ def only_bfv(monkeypatch):
 def test_demo_says_what_happened_and_succeeds(only_bfv):
     result = call("demo")
     assert result.exit_code == 0, result.output
-    for text in ("bfv says", "case-1", "no match", "What each role saw", "After case-1 was withdrawn", "agrees"):
+    for text in ("bfv", "case-1", "no match", "What each role saw", "After case-1 was withdrawn", "agrees"):
         assert text in result.output
 
 
@@ -48,9 +49,9 @@ def test_demo_without_photos_names_the_error(tmp_path):
     assert "DatasetError" in result.stderr
 
 
-def test_demo_with_unknown_variants_names_the_error():
+def test_demo_with_unknown_variants_is_refused_with_the_list():
     result = call("demo", "--variants", "all")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "standard" in result.stderr
 
 
@@ -66,9 +67,38 @@ def test_hash_prints_hex_quality_and_name(algorithm):
 
 def test_hash_as_json():
     fingerprint = hash_image(PHOTO)
-    assert json.loads(call("hash", "--json", PHOTO).stdout) == [
-        {"photo": PHOTO, "algorithm": "pdq", "hash": fingerprint.hex, "quality": fingerprint.quality}
-    ]
+    row = {"photo": PHOTO, "algorithm": "pdq", "hash": fingerprint.hex, "quality": fingerprint.quality, "usable": True}
+    assert json.loads(call("hash", "--json", PHOTO).stdout) == [row]
+
+
+def test_hash_warns_of_a_photo_with_too_little_detail(tmp_path):
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (64, 64), "grey").save(blank)
+    result = call("hash", "--json", str(blank))
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)[0]["usable"] is False
+    assert "quality 0 is below 50" in result.stderr
+    assert call("hash", PHOTO).stderr == ""
+
+
+@pytest.mark.parametrize("name", ["", "http://example.org/a.png"])
+def test_hash_names_the_photo_as_it_was_typed_and_once(name):
+    result = call("hash", "--json", name)
+    (row,) = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert row["photo"] == name
+    assert row["error"].startswith(f"UnreadableImage: {name!r}: ")
+    assert result.stderr.count(repr(name)) == 1
+
+
+def test_hash_of_a_folder_names_it_once(tmp_path):
+    assert call("hash", str(tmp_path)).stderr.strip() == f"UnreadableImage: {str(tmp_path)!r}: not a file"
+
+
+def test_version_is_the_installed_one(monkeypatch):
+    monkeypatch.setattr(hushmatch, "version", lambda package: f"{package} 1.2")
+    result = call("--version")
+    assert (result.exit_code, result.stdout.split()[-1]) == (0, "1.2")
 
 
 def test_hash_goes_on_after_a_bad_file_and_fails_in_the_end(tmp_path):
@@ -76,7 +106,9 @@ def test_hash_goes_on_after_a_bad_file_and_fails_in_the_end(tmp_path):
     bad.write_bytes(b"no image")
     result = call("hash", str(bad), str(tmp_path / "absent.png"), PHOTO, "--json")
     assert result.exit_code == 1
-    assert [row["photo"] for row in json.loads(result.stdout)] == [PHOTO]
+    rows = json.loads(result.stdout)
+    assert [row["photo"] for row in rows if "hash" in row] == [PHOTO]
+    assert [row["error"].split(":")[0] for row in rows if "hash" not in row] == ["UnreadableImage"] * 2
     assert "bad.png" in result.stderr
     assert "absent.png" in result.stderr
     assert "Traceback" not in result.output

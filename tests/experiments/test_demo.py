@@ -22,8 +22,8 @@ def report():
     return demo.run(demo.prepare(open_dataset(None), "none", quiet), quiet)
 
 
-def printed(*parts):
-    console = Console(width=140, file=io.StringIO())
+def printed(*parts, width=140):
+    console = Console(width=width, file=io.StringIO())
     console.print(*parts)
     return console.file.getvalue()
 
@@ -83,7 +83,7 @@ def test_tables_say_what_was_found_what_crossed_and_what_each_role_saw(report):
         assert str(report.scene.nearest()[index]) in said
     costs, saw = printed(demo_tables.cost(report)), printed(demo_tables.saw(report))
     for outcome in report.outcomes:
-        assert f"{outcome.name} says" in said
+        assert outcome.name in said
         assert f"{sum(message.size for message in outcome.ledger.messages if message.sender == 'client'):,}" in costs
         assert outcome.name in saw
     assert "raw hashes" in saw
@@ -91,6 +91,23 @@ def test_tables_say_what_was_found_what_crossed_and_what_each_role_saw(report):
     assert "no match" in withdrawn
     assert "case-1" in withdrawn
     assert printed(*demo_tables.verdict(report)).count("plaintext") == len(report.outcomes) - 1
+
+
+def test_tables_fit_80_characters(report):
+    said = printed(demo_tables.said(report), demo_tables.cost(report), demo_tables.withdrawal(report), width=80)
+    assert "…" not in said
+    for upload in report.scene.uploads:
+        assert f"{upload.photo:9}  {upload.edit}" in said
+    headings = next(line for line in said.splitlines() if line.startswith("upload"))
+    assert headings.split() == ["upload", "edit", "distance", *(outcome.name for outcome in report.outcomes)]
+
+
+def test_another_photo_that_is_nearly_the_same_is_labelled(report):
+    copy = replace(report.scene.uploads[0], edit=demo.UNEDITED)
+    doubled = replace(report, scene=replace(report.scene, uploads=[copy, *report.scene.uploads[1:]]))
+    assert "nearly the same" in printed(demo_tables.said(doubled))
+    assert "nearly the same" in printed(demo_tables.withdrawal(doubled))
+    assert "nearly the same" not in printed(demo_tables.said(report))
 
 
 def test_a_broken_promise_is_printed(report):
