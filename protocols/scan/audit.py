@@ -1,7 +1,8 @@
 """The audit of a block: does the exchange publish the sum of what the members encrypted, and nothing else?
 
-Members hold the published block before they sign it. They compare its digest, then toss a seed (commit, reveal) for
-weights rho on a ciphertext's coefficients and tau on the planes; each opens
+Members hold the published block before they sign it. They compare its digest, the slot map that each encrypted and
+which shares each contributed: every one of the three exactly once, or slots would not hold bits. Then they toss a seed
+(commit, reveal) for weights rho on a ciphertext's coefficients and tau on the planes; each opens
 
     sum_i tau_i * <rho, plane i that it contributed>   mod p0 and p1,
 
@@ -22,7 +23,9 @@ import numpy as np
 from protocols.base import IntegrityError, ReplayError, StaleVersion
 from protocols.ledger import as_array
 from protocols.scan.blocks import BlockStore
+from protocols.scan.custody import Building, Custody, shares_due
 from protocols.scan.functional import functional
+from protocols.scan.keys import MEMBERS
 from protocols.scan.messages import BlockDigest, PlaneShares
 from protocols.scan.packing import Words
 from protocols.scan.parameters import PRIMES, RESIDUE_BITS, Parameters
@@ -32,6 +35,14 @@ from protocols.scan.sealing import digest, same
 
 
 @dataclass
+class _Contribution:
+    """A share's planes as this member encrypted them, and how many there are."""
+
+    path: Path
+    planes: int = 0
+
+
+@dataclass(repr=False)
 class _Audit:
     """One block version under audit."""
 
@@ -39,7 +50,8 @@ class _Audit:
     lanes: int
     planes: Words
     toss: bytes
-    parties: int
+    building: Building
+    parties: frozenset[int]
     commitments: dict[int, AuditCommitment] = field(default_factory=dict)
     tosses: dict[int, bytes] = field(default_factory=dict)
     values: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -48,12 +60,13 @@ class _Audit:
 class Auditor:
     """Member `member`'s part in audits. Keeps what it contributed to a block until the block is audited."""
 
-    def __init__(self, member: int, parameters: Parameters, store: BlockStore, folder: Path) -> None:
+    def __init__(self, member: int, parameters: Parameters, store: BlockStore, folder: Path, custody: Custody) -> None:
         self._member = member
         self._parameters = parameters
         self._store = store
         self._folder = folder
-        self._contributed: dict[tuple[int, int], set[Path]] = {}
+        self._custody = custody
+        self._contributed: dict[tuple[int, int], dict[int, _Contribution]] = {}
         self._audits: dict[tuple[int, int], _Audit] = {}
         self._passed: dict[tuple[int, int], bytes] = {}
 
@@ -61,27 +74,44 @@ class Auditor:
         return f"<Auditor of member-{self._member}>"
 
     def keep(self, message: PlaneShares) -> None:
-        """Remember planes that this member contributes, in order."""
-        key = message.block, message.version
+        """Remember planes that this member contributes, in order. Raises ReplayError."""
+        contributed = self._contributed.setdefault((message.block, message.version), {})
         path = self._folder / f"contributed-{message.block}-{message.version}-{message.share}.bin"
+        one = contributed.setdefault(message.share, _Contribution(path))
+        if message.first != one.planes:
+            raise ReplayError(f"audit: plane {message.first} of share {message.share} is not due")
         with path.open("ab" if message.first else "wb") as file:
             file.write(message.planes)
-        self._contributed.setdefault(key, set()).add(path)
+        one.planes += message.count
 
-    def commit(self, message: BlockDigest, parties: int) -> AuditCommitment:
-        """Start auditing what the exchange published; `parties` members take part.
+    def commit(self, message: BlockDigest) -> AuditCommitment:
+        """Start auditing what the exchange published.
 
-        Raises IntegrityError if the planes that came are not the ones of this digest, ReplayError for a second audit.
+        Raises IntegrityError if the planes that came are not the ones of this digest, or if the exchange did not ask
+        this member for all that it should encrypt; ReplayError for a second audit, StaleVersion.
         """
+        building = self._custody.building(message.block, message.version)
         key = message.block, message.version
         if key in self._audits or key in self._passed:
             raise ReplayError(f"audit: block {message.block}, version {message.version} was audited before")
         arrived, planes = self._store.arrived(message.block, message.version, message.lanes)
         if not same(arrived, message.digest):
             raise IntegrityError(f"audit: the exchange asks to sign another block {message.block} than it published")
-        audit = _Audit(arrived, message.lanes, planes, fresh_seed(), parties)
+        contributed = self._contributed.get(key, {})
+        complete = {share for share, one in contributed.items() if one.planes == self._parameters.bits}
+        if complete != building.due or contributed.keys() != building.due:
+            raise IntegrityError(
+                f"audit: the exchange did not take all of member-{self._member}'s encryptions of block {message.block}"
+            )
+        parties = frozenset(member for member in MEMBERS if member != building.away)
+        audit = _Audit(arrived, message.lanes, planes, fresh_seed(), building, parties)
         audit.commitments[self._member] = AuditCommitment(
-            message.version, message.block, arrived, self._commitment(key, self._member, audit.toss)
+            message.version,
+            message.block,
+            arrived,
+            building.map_digest,
+            sorted(complete),
+            self._commitment(key, self._member, audit.toss),
         )
         self._audits[key] = audit
         return audit.commitments[self._member]
@@ -90,20 +120,24 @@ class Auditor:
         return digest("audit toss", *(number.to_bytes(8) for number in (*key, member)), seed)
 
     def receive_commitment(self, sender: int, message: AuditCommitment) -> None:
-        """Raises IntegrityError if the exchange gave the sender another block."""
+        """Raises IntegrityError if the sender has another block or slot map, or contributed other shares than due."""
         audit = self._audit(message.block, message.version)
-        if sender in audit.commitments:
-            raise ReplayError(f"audit: member-{sender} has committed already")
+        if sender in audit.commitments or sender not in audit.parties:
+            raise ReplayError(f"audit: member-{sender} has committed already, or takes no part")
         if not same(message.digest, audit.digest):
             raise IntegrityError(
                 f"audit: the exchange gave member-{sender} and member-{self._member} different blocks {message.block}"
             )
+        if not same(message.map_digest, audit.building.map_digest):
+            raise IntegrityError(f"audit: member-{sender} encrypted another slot map of block {message.block}")
+        if message.shares != shares_due(sender, audit.building.away):
+            raise IntegrityError(f"audit: member-{sender} contributed shares {message.shares}; not the ones due")
         audit.commitments[sender] = message
 
     def toss(self, block: int, version: int) -> AuditToss:
         """Tell the seed, once all have committed. Raises ReplayError before."""
         audit = self._audit(block, version)
-        if len(audit.commitments) < audit.parties:
+        if audit.commitments.keys() != audit.parties:
             raise ReplayError("audit: seeds are told after all have committed")
         audit.tosses[self._member] = audit.toss
         return AuditToss(version, block, audit.toss)
@@ -120,12 +154,12 @@ class Auditor:
     def opening(self, block: int, version: int) -> AuditOpening:
         """The functional of what this member contributed. Raises ReplayError, MessageError."""
         audit = self._audit(block, version)
-        if len(audit.tosses) < audit.parties:
+        if audit.tosses.keys() != audit.parties:
             raise ReplayError("audit: values are opened after all seeds are told")
         total = (0, 0)
         shape = (self._parameters.bits, 2 * (audit.lanes + 1), RESIDUE_BITS, self._parameters.n // 64)
-        for path in sorted(self._contributed.get((block, version), ())):
-            planes = np.memmap(path, dtype=np.uint64, mode="r", shape=shape)
+        for _, one in sorted(self._contributed.get((block, version), {}).items()):
+            planes = np.memmap(one.path, dtype=np.uint64, mode="r", shape=shape)
             total = _add(total, self._value(audit, planes))
         audit.values[self._member] = total
         return AuditOpening(version, block, np.array(total, dtype="<i8").tobytes())
@@ -141,7 +175,7 @@ class Auditor:
     def conclude(self, block: int, version: int) -> None:
         """Whether block and contributions agree. Raises IntegrityError if not, ReplayError out of turn."""
         audit = self._audit(block, version)
-        if len(audit.values) < audit.parties:
+        if audit.values.keys() != audit.parties:
             raise ReplayError("audit: a member's value is missing")
         total = (0, 0)
         for value in audit.values.values():
@@ -154,8 +188,8 @@ class Auditor:
             )
         self._passed[block, version] = audit.digest
         del self._audits[block, version]
-        for path in self._contributed.pop((block, version), set()):
-            path.unlink()
+        for one in self._contributed.pop((block, version), {}).values():
+            one.path.unlink()
 
     def check_passed(self, message: BlockDigest) -> None:
         """Raises IntegrityError for a block that did not pass its audit here."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from protocols.base import IntegrityError, MessageError, StaleVersion
+from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import BlockDigest, BlockPlanes, BlockSignatures
 from protocols.scan.packing import Words
@@ -33,10 +35,11 @@ class InstalledBlock:
 
 @dataclass
 class _Arriving:
-    """A block on its way: its file, and the hash of what has come."""
+    """A block on its way: its file, and the hash of what has come. planes: once all have, mapped once for all."""
 
     version: int
     path: Path
+    planes: Words | None = None
     next_plane: int = 0
     hasher: hashlib._Hash = field(default_factory=block_hasher)
 
@@ -53,15 +56,22 @@ class BlockStore:
         self._arriving: dict[int, _Arriving] = {}
 
     def receive_planes(self, message: BlockPlanes) -> None:
-        """Planes of a new version of a block, in order; plane 0 starts it anew. Raises MessageError, StaleVersion."""
+        """Planes of a new version of a block, in order; plane 0 starts it anew, in a file of its own.
+
+        What is under audit is not sent again: members sign what they audited. Raises ReplayError for that,
+        MessageError, StaleVersion.
+        """
         installed = self.blocks.get(message.block)
         if installed is not None and message.version <= installed.version:
             raise StaleVersion(f"block {message.block}: version {message.version} is not above {installed.version}")
-        if message.first == 0:
-            path = self._folder / f"block-{message.block}-{message.version}.bin"
-            path.write_bytes(b"")
-            self._arriving[message.block] = _Arriving(message.version, path)
         arriving = self._arriving.get(message.block)
+        if arriving is not None and arriving.planes is not None and arriving.version == message.version:
+            raise ReplayError(f"block {message.block}: version {message.version} has come and is under audit")
+        if message.first == 0:
+            self._drop(message.block)
+            handle, name = tempfile.mkstemp(".bin", f"block-{message.block}-{message.version}-", self._folder)
+            os.close(handle)
+            arriving = self._arriving[message.block] = _Arriving(message.version, Path(name))
         if arriving is None or (arriving.version, arriving.next_plane) != (message.version, message.first):
             raise MessageError(f"block {message.block}: plane {message.first} is not due")
         if not 0 < message.count <= self._parameters.bits - message.first or len(message.planes) % message.count:
@@ -80,7 +90,9 @@ class BlockStore:
         shape = (p.bits, 2 * (lanes + 1), RESIDUE_BITS, p.n // 64)
         if arriving.next_plane != p.bits or arriving.path.stat().st_size != 8 * np.prod(shape):
             raise MessageError(f"block {block}: {arriving.path.stat().st_size} bytes do not fit {lanes} lanes")
-        return arriving.hasher.digest(), np.memmap(arriving.path, dtype=np.uint64, mode="r", shape=shape)
+        if arriving.planes is None:
+            arriving.planes = np.memmap(arriving.path, dtype=np.uint64, mode="r", shape=shape)
+        return arriving.hasher.digest(), arriving.planes
 
     def install(self, message: BlockSignatures) -> None:
         """Put a block that has arrived to use, once two members' signatures of its digest verify.
@@ -97,6 +109,12 @@ class BlockStore:
         del self._arriving[message.block]
         if before is not None:
             Path(str(before.planes.filename)).unlink()  # type: ignore[attr-defined]
+
+    def _drop(self, block: int) -> None:
+        """Forget what is on its way; an audit that has it mapped keeps it."""
+        arriving = self._arriving.pop(block, None)
+        if arriving is not None:
+            arriving.path.unlink()
 
     def _signed_lanes(self, message: BlockSignatures, block_digest: bytes) -> int:
         signers, lanes = set(), set()

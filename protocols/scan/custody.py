@@ -61,6 +61,17 @@ class _Batch:
     openings: dict[int, NDArray[np.uint64]] = field(default_factory=dict)
 
 
+@dataclass
+class Building:
+    """A block between its accepted slot map and its publication. due, begun: shares that this member encrypts."""
+
+    version: int
+    map_digest: bytes
+    away: int
+    due: frozenset[int]
+    begun: set[int] = field(default_factory=set)
+
+
 class Custody:
     """What member `member` keeps of entries and blocks. Secrets: the shares."""
 
@@ -80,6 +91,7 @@ class Custody:
         self._pending_map: tuple[int, dict[int, BlockSlots], bytes] | None = None
         self._map_digests: dict[int, bytes] = {}
         self._accepted_maps: dict[int, bytes] = {}
+        self._building: dict[int, Building] = {}
         self._signed: dict[tuple[int, int], bytes] = {}
 
     def __repr__(self) -> str:
@@ -267,17 +279,23 @@ class Custody:
     def accept_map(self) -> list[tuple[int, int]]:
         """Use the pending slot map. What this member shall encrypt: (block, share). Raises ReplayError.
 
-        Every member that is there must have compared digests first.
+        Every member that is there must have compared digests first, and nothing have been withdrawn since.
         """
-        if self._pending_map is None or len(self._map_digests) < len(MEMBERS) - 1 - bool(self._away):
-            raise ReplayError("slot map: not compared with every member that is there")
+        others = {member for member in MEMBERS if member not in (self._member, self._away)}
+        if self._pending_map is None or not others <= self._map_digests.keys():
+            raise ReplayError(
+                "slot map: none is due (a withdrawal drops it: assign anew), or it is not compared with every member"
+                " that is there"
+            )
         version, changed, map_digest = self._pending_map
         self.version, self._pending_map = version, None
         self._accepted_maps[version] = map_digest
         self.blocks |= changed
         for block in changed:
             self.block_digests.pop(block, None)
-        return [(block, share) for block in changed for share in SHARES if encryptor(share, self._away) == self._member]
+            due = frozenset(shares_due(self._member, self._away))
+            self._building[block] = Building(version, map_digest, self._away, due)
+        return [(block, share) for block in changed for share in shares_due(self._member, self._away)]
 
     def accepted_map(self, version: int) -> SlotMapDigest:
         """The digest of a map that was accepted, for a member that was away. Raises StaleVersion."""
@@ -286,11 +304,20 @@ class Custody:
         return SlotMapDigest(version, self._accepted_maps[version])
 
     def planes(self, block: int, share: int, step: int) -> Iterator[PlaneShares]:
-        """Encryptions of a share's planes of a block, `step` planes a message."""
-        slots = self.blocks[block]
-        p = self._parameters
+        """Encryptions of a share's planes of a block, `step` planes a message.
+
+        Raises ReplayError for a share that is not this member's to encrypt, or that was asked for before; StaleVersion
+        if an entry of the slot map was withdrawn: members that encrypt different entries would leave less than all
+        three shares of one in its slot, which is no number of bits.
+        """
+        slots, building, p = self.blocks.get(block), self._building.get(block), self._parameters
+        if slots is None or building is None or share not in building.due - building.begun:
+            raise ReplayError(f"planes: share {share} of block {block} is not due from member-{self._member}")
+        if not slots.live.all():
+            raise StaleVersion(f"planes: an entry of block {block} was withdrawn since its slot map: assign anew")
+        building.begun.add(share)
         rows = np.zeros((slots.lanes * p.n, p.bits), dtype=np.uint64)
-        for ids, slot in zip(slots.entries[slots.live], slots.slots[slots.live], strict=True):
+        for ids, slot in zip(slots.entries, slots.slots, strict=True):
             held = self._shares[ids.tobytes()][_COMMITMENTS:]
             values = share_of(self._member, share, held, p.bits)
             rows[slot // FIELDS] += values << np.uint64(1 + WIDTH * (slot % FIELDS))  # mod 2^64, then mod t
@@ -300,6 +327,13 @@ class Custody:
             planes = [self._public_key.encrypt(message, stream) for message in messages[first : first + step]]
             packed = np.stack([pack(plane) for plane in planes])
             yield PlaneShares(slots.version, block, share, first, len(packed), packed.data)
+
+    def building(self, block: int, version: int) -> Building:
+        """What was agreed on about a version of a block. Raises StaleVersion."""
+        building = self._building.get(block)
+        if building is None or building.version != version:
+            raise StaleVersion(f"block {block}, version {version} is not what members build")
+        return building
 
     def sign_block(self, message: BlockDigest) -> SignedBlockDigest:
         """Sign a block's digest. Raises StaleVersion; ReplayError for a second digest of the same block and version."""
@@ -327,6 +361,8 @@ class Custody:
         if message.epoch != self._epoch or unknown:
             raise MessageError(f"withdrawal: {len(unknown)} entries are unknown or withdrawn already, or another epoch")
         rows = [(entry, self._shares.pop(entry)) for entry in message.entries]
+        if rows:
+            self._pending_map = None  # it was checked against entries that are gone
         for slots in self.blocks.values():
             slots.withdraw(set(message.entries))
         return self._receipt("withdrawn", rows)
@@ -337,6 +373,11 @@ class Custody:
         self._batches = {key: batch for key, batch in self._batches.items() if failed.isdisjoint(batch.entries)}
         accepted = [entry for entry in message.entries if entry in self._shares]
         return self.withdraw(EntryWithdrawal(message.epoch, message.version, accepted))
+
+
+def shares_due(member: int, away: int) -> list[int]:
+    """The shares whose planes a member encrypts."""
+    return [share for share in SHARES if encryptor(share, away) == member]
 
 
 def encryptor(share: int, away: int) -> int:

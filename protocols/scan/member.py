@@ -71,7 +71,7 @@ class Member:
                 raise ConfigurationError(f"{self.name} needs a folder: with proofs it keeps the published blocks")
             check_parameters(parameters)
             self.bank = BlockStore(pinned, parameters, self._folder)
-            self.auditor = Auditor(self.number, parameters, self.bank, self._folder)
+            self.auditor = Auditor(self.number, parameters, self.bank, self._folder, self.custody)
             self.sessions.use_bank(self.bank)
 
     def finish_ceremony(self) -> CommitteeKey:

@@ -8,11 +8,16 @@ from protocols.scan.sealing import Signed
 
 
 class AuditCommitment(Message, frozen=True):
-    """The digest of the block that the exchange gave the sender, and a commitment to a coin-toss seed."""
+    """The digests of the block that the exchange gave the sender and of the slot map that it encrypted.
+
+    shares: those that it contributed. toss: a commitment to a coin-toss seed.
+    """
 
     version: int
     block: int
     digest: bytes
+    map_digest: bytes
+    shares: list[int]
     toss: bytes
 
 
@@ -75,7 +80,7 @@ class SignedRefusal(Signed, frozen=True):
 PROOF_MESSAGES = (
     MessageKind(BlockPlanes, "exchange", "member", "encryptions of the bits"),
     MessageKind(BlockSignatures, "exchange", "member", "digest of the encrypted block"),
-    MessageKind(AuditCommitment, "member", "member", "digest of the encrypted block; hash of a random seed"),
+    MessageKind(AuditCommitment, "member", "member", "digests of block and slot map; hash of a random seed"),
     MessageKind(AuditToss, "member", "member", "a random seed"),
     MessageKind(AuditOpening, "member", "member", "a random functional of encryptions that the exchange has"),
     MessageKind(ProofToss, "member", "member", "a random seed"),

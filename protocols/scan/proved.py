@@ -21,7 +21,7 @@ def audit(ledger: Ledger, members: Sequence[Member], asked: dict[str, BlockDiges
 
     Raises IntegrityError if it fails.
     """
-    there, any_asked = len(members), asked[members[0].name]
+    any_asked = asked[members[0].name]
     block, version = any_asked.block, any_asked.version
 
     def swap(make: Callable[[Member], M], take: Callable[[Member, int, Any], None]) -> None:
@@ -34,7 +34,7 @@ def audit(ledger: Ledger, members: Sequence[Member], asked: dict[str, BlockDiges
             with ledger.cpu(receiver.name, "audit"):
                 take(receiver, sender.number, received)
 
-    swap(lambda m: m.auditor.commit(asked[m.name], there), lambda m, s, x: m.auditor.receive_commitment(s, x))
+    swap(lambda m: m.auditor.commit(asked[m.name]), lambda m, s, x: m.auditor.receive_commitment(s, x))
     swap(lambda m: m.auditor.toss(block, version), lambda m, s, x: m.auditor.receive_toss(s, x))
     swap(lambda m: m.auditor.opening(block, version), lambda m, s, x: m.auditor.receive_opening(s, x))
     for member in members:

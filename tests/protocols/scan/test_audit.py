@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from protocols.base import IntegrityError, ProtocolError, ReplayError, StaleVersion
-from protocols.scan.audit import Auditor
-from protocols.scan.messages import BlockDigest, BlockPlanes, SlotMap
+from protocols.scan.audit import Auditor, _Contribution
+from protocols.scan.messages import BlockDigest, BlockPlanes, PlaneShares, SlotMap
 from protocols.scan.packing import pack, unpack
+from protocols.scan.parameters import RESIDUE_BITS
 from protocols.scan.proof_messages import AuditCommitment, AuditOpening, AuditToss
 from tests.protocols.scan import cheats, parties
 
@@ -102,7 +103,7 @@ def test_a_failed_audit_is_never_repeated_and_an_unaudited_block_is_not_signed()
     digest, _ = member.bank.arrived(0, 1, 1)
     asked = BlockDigest(1, 1, 0, 1, digest)
     with pytest.raises(ReplayError, match="audited before"):
-        member.auditor.commit(asked, 3)
+        member.auditor.commit(asked)
     with pytest.raises(IntegrityError, match="has not passed its audit"):
         member.sign_block(asked)
 
@@ -151,11 +152,13 @@ def test_every_cheat_of_the_exchange_is_caught_a_thousand_times(change, tmp_path
 
     def audit(planes):
         store = Published(planes)
-        auditors = [Auditor(member, scan.parameters, store, tmp_path) for member in paths]
+        custody = {number: member.custody for number, member in scan._members.items()}
+        auditors = [Auditor(member, scan.parameters, store, tmp_path, custody[member]) for member in paths]
         for auditor in auditors:
-            auditor._contributed[0, 1] = {paths[auditor._member]}
+            member = auditor._member
+            auditor._contributed[0, 1] = {member: _Contribution(paths[member], scan.bits)}
         rounds = [
-            (lambda a: a.commit(BlockDigest(1, 1, 0, 1, store.digest), 3), Auditor.receive_commitment),
+            (lambda a: a.commit(BlockDigest(1, 1, 0, 1, store.digest)), Auditor.receive_commitment),
             (lambda a: a.toss(0, 1), Auditor.receive_toss),
             (lambda a: a.opening(0, 1), Auditor.receive_opening),
         ]
@@ -175,3 +178,118 @@ def test_every_cheat_of_the_exchange_is_caught_a_thousand_times(change, tmp_path
         with pytest.raises(IntegrityError, match="incident"):
             audit(planes)
     audit(honest)
+
+
+# What each member contributes ----------------------------------------------------------------------------------------
+
+
+def asking(scan, monkeypatch, planes):
+    """From now on the exchange asks for shares as `planes(honest, block, share)` says."""
+    honest = scan._planes
+    monkeypatch.setattr(scan, "_planes", lambda block, share: planes(honest, block, share))
+
+
+def nothing(scan, block, share):
+    """Planes of zeros, made by the exchange."""
+    version, p, lanes = scan._exchange.version, scan.parameters, scan._exchange.blocks[block].lanes
+    size = 2 * (lanes + 1) * RESIDUE_BITS * p.n // 8
+    for first in range(0, p.bits, 16):
+        yield PlaneShares(version, block, share, first, 16, memoryview(bytes(16 * size)))
+
+
+@pytest.mark.parametrize("left_out", [1, 2, 3])
+def test_a_share_that_its_member_was_not_asked_for_is_noticed(left_out, monkeypatch):
+    rng = np.random.default_rng(8)
+    scan = parties.scan(proofs=True)
+    with monkeypatch.context() as patch:
+        asking(scan, patch, lambda honest, b, share: nothing(scan, b, share) if share == left_out else honest(b, share))
+        with pytest.raises(IntegrityError, match=f"did not take all of member-{left_out}'s"):
+            scan.enroll(*bank(rng))
+    assert not scan._checker.blocks
+
+
+def test_a_share_that_is_asked_for_in_part_is_noticed(monkeypatch):
+    scan = parties.scan(proofs=True)
+
+    def half(honest, block, share):
+        parts = zip(honest(block, share), nothing(scan, block, share), strict=True)
+        return (zeros if first.first and share == 2 else first for first, zeros in parts)
+
+    monkeypatch.setattr(Auditor, "keep", dropping(Auditor.keep))
+    asking(scan, monkeypatch, half)
+    with pytest.raises(IntegrityError, match="did not take all of member-2's"):
+        scan.enroll(*bank(np.random.default_rng(9)))
+
+
+def dropping(keep):
+    """A generator that the exchange stops reading after its first message is kept no further."""
+    return lambda self, message: keep(self, message) if self._member != 2 or not message.first else None
+
+
+def test_no_share_is_encrypted_twice_or_by_the_other_holder(monkeypatch):
+    scan = parties.scan(proofs=True)
+    scan.enroll(*bank(np.random.default_rng(11)))
+    for number, member in scan._members.items():
+        for share in (1, 2, 3):  # its own once only; another's never, though it holds it
+            with pytest.raises(ReplayError, match=f"not due from member-{number}"):
+                next(member.custody.planes(0, share, 16))
+
+    def twice(honest, block, share):
+        if share == 3:
+            next(scan._members[1].custody.planes(block, 2, 16))
+        return honest(block, share)
+
+    asking(scan, monkeypatch, twice)
+    with pytest.raises(ReplayError, match="share 2 of block 0 is not due from member-1"):
+        scan.enroll(["another"], bank(np.random.default_rng(12))[1][:1])
+
+
+def test_members_compare_slot_maps_and_shares_in_the_audit():
+    other_map = lambda m: parties.changed(m, map_digest=bytes(32))  # noqa: E731
+    honest_then(other_map, AuditCommitment, "encrypted another slot map", sender="member-1")
+    for shares in ([], [1, 2], [2]):
+        alter = lambda m, shares=shares: parties.changed(m, shares=shares)  # noqa: E731
+        honest_then(alter, AuditCommitment, "not the ones due", sender="member-1")
+
+
+def test_planes_that_come_again_under_audit_are_refused_and_change_nothing():
+    scan = parties.scan(proofs=True)
+    came, again = [], []
+    member = scan._members[2]
+
+    def resend(message):
+        for one in came:
+            try:
+                member.bank.receive_planes(parties.changed(one, planes=memoryview(bytes(len(one.planes)))))
+            except ProtocolError as error:
+                again.append(error)
+        return message
+
+    watch = lambda m: came.append(m) or m  # noqa: E731
+    with (
+        parties.tampered(scan, BlockPlanes, watch, receiver="member-2"),
+        parties.tampered(scan, AuditCommitment, resend, sender="member-2", receiver="member-1"),
+    ):
+        scan.enroll(*bank(np.random.default_rng(13)))
+    assert isinstance(again[0], ReplayError)
+    assert "under audit" in str(again[0])
+    assert len(again) == len(came)
+    installed = member.bank.blocks[0]
+    assert hashlib.sha256(b"hushmatch-scan block\0" + installed.planes.tobytes()).digest() == installed.digest
+
+
+def test_a_block_that_is_sent_anew_gets_a_file_of_its_own():
+    scan = parties.scan(proofs=True)
+    store = scan._members[1].bank
+    size = scan.bits * 4 * RESIDUE_BITS * scan.parameters.n // 8
+    store.receive_planes(BlockPlanes(1, 0, 0, scan.bits, memoryview(bytes(size))))
+    before = store._arriving[0].path.open("rb")
+    store.receive_planes(BlockPlanes(1, 0, 0, scan.bits, memoryview(b"\1" * size)))
+    digest, mapped = store.arrived(0, 1, 1)
+    assert before.read() == bytes(size)
+    assert mapped.tobytes() == b"\1" * size
+    with pytest.raises(ReplayError, match="under audit"):
+        store.receive_planes(BlockPlanes(1, 0, 0, scan.bits, memoryview(bytes(size))))
+    assert mapped.tobytes() == b"\1" * size
+    assert digest == store.arrived(0, 1, 1)[0]
+    before.close()

@@ -561,3 +561,73 @@ def test_flipped_planes_show_as_a_digest_that_platforms_refuse():
         protocol.enroll(["a"], rng.integers(0, 256, (1, 32), dtype=np.uint8))
     assert near(rng, np.zeros(32, np.uint8), 3).any()
     assert seal_entry(np.zeros(256, np.uint8), protocol.parameters, 1, protocol._client._pinned.members).entry
+
+
+# Withdrawals while a block is built ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+@pytest.mark.parametrize("proofs", [False, True])
+def test_members_that_are_told_of_a_withdrawal_at_different_times_do_not_encrypt_in_part(monkeypatch, first, proofs):
+    """Else the slot would hold some shares of the withdrawn entry, not their sum: it overflows into its neighbours."""
+    rng = np.random.default_rng(16)
+    protocol, oracle = twins(proofs=proofs)
+    rows = rng.integers(0, 256, (3, 32), dtype=np.uint8)
+    honest = protocol._planes
+
+    def planes(block, share):
+        held = custodies(protocol)
+        entry = protocol._exchange._cases["villain"][0]
+        if share == first:
+            held[share].withdraw(EntryWithdrawal(1, protocol._exchange.version, [entry]))
+        yield from honest(block, share)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "_planes", planes)
+        with pytest.raises(StaleVersion, match="withdrawn since its slot map"):
+            protocol.enroll(["villain", "victim"], rows[:2])
+    assert not protocol._checker.blocks
+    for p in (protocol, oracle):
+        p.enroll(["victim"], rows[1:2])
+    assert protocol.match(rows) == oracle.match(rows)
+
+
+def test_a_withdrawal_drops_the_slot_map_that_is_not_accepted_yet():
+    """Else the withdrawn entry comes back with the map."""
+    rng = np.random.default_rng(17)
+    protocol, oracle = twins()
+    rows = rng.integers(0, 256, (2, 32), dtype=np.uint8)
+    for p in (protocol, oracle):
+        p.enroll(["a", "b"], rows)
+    slot_map = crossed(protocol._exchange.assign(None, frozenset({0})))
+    held = custodies(protocol)
+    digests = {m: c.receive_map(slot_map) for m, c in held.items()}
+    for m, c in held.items():
+        for other in SHARES:
+            if other != m:
+                c.receive_map_digest(other, digests[other])
+    for p in (protocol, oracle):
+        p.withdraw("a")
+    for c in held.values():
+        with pytest.raises(ReplayError, match="assign anew"):
+            c.accept_map()
+        with pytest.raises(MessageError, match="bijection"):
+            c.receive_map(slot_map)
+        assert not c.blocks[0].live.all()
+    assert protocol.match(rows) == oracle.match(rows)
+    protocol.rebuild()
+    assert protocol.match(rows) == oracle.match(rows)
+
+
+def test_every_member_that_is_there_must_have_told_its_slot_map():
+    """A digest of the member that is said to be away does not stand for one that is there."""
+    protocol = scan()
+    protocol.enroll(["a"], np.zeros((1, 32), np.uint8))
+    slot_map = crossed(protocol._exchange.assign(3, frozenset({0})))
+    custody = custodies(protocol)[1]
+    digest = custody.receive_map(slot_map)
+    custody.receive_map_digest(3, digest)
+    with pytest.raises(ReplayError, match="not compared"):
+        custody.accept_map()
+    custody.receive_map_digest(2, digest)
+    assert custody.accept_map() == [(0, share) for share in SHARES if encryptor(share, 3) == 1]
