@@ -12,9 +12,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from experiments import EXPERIMENTS, ExperimentError, load_experiment, plots, results
+from experiments import EXPERIMENTS, ExperimentError, load_experiment, results
 from experiments.datasets import open_dataset
-from experiments.lab import Lab
+
+try:
+    from experiments import plots
+    from experiments.lab import Lab
+except ModuleNotFoundError as error:
+    sys.exit(f"ExperimentError: {error.name} is missing; run `make .venv/.experiments`")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

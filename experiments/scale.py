@@ -50,9 +50,15 @@ QUICK = Config(smallest=1, batch=8, held_back_batch=8)
 
 def run(config: Config, lab: Lab) -> Findings:
     """Fit every method of the cost experiment's result, the run's own if there is one, else the repository's."""
-    own = lab.results / "cost.json"
-    cost = load(own if own.is_file() else REPOSITORY_RESULTS / "cost.json")
+    own = (lab.results / "cost.json").is_file()
+    cost = load((lab.results if own else REPOSITORY_RESULTS) / "cost.json")
     findings = Findings(tables={"models": [], "needs": []})
+    # The result is stamped with the machine that fits; what counts is the one that measured.
+    findings.headline |= {
+        "costs come from": "cost.json beside this result" if own else "the repository's cost.json: none beside this",
+        "costs were measured on": f"{cost.machine.cores} x {cost.machine.cpu}, {cost.machine.memory_gib} GiB",
+        "costs were measured at commit": cost.commit,
+    }
     for name in cost.values("costs", "method"):
         rows = [row for row in cost.rows("costs", method=name) if row["entries"] >= config.smallest]
         if not rows:

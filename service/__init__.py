@@ -1,1 +1,1 @@
-"""The roles as real processes."""
+"""Reserved for the roles as real processes. Not written yet: every protocol plays all its roles in one process."""

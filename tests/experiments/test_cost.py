@@ -1,13 +1,14 @@
 """Costs are read from the ledger, budgets are kept, the model finds what it was made from, and the target is stated."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from experiments import cost, plots, scale
 from experiments.__main__ import conduct
 from experiments.datasets import open_dataset
-from experiments.lab import Lab
-from experiments.results import save
+from experiments.lab import REPOSITORY_RESULTS, Lab
+from experiments.results import load, save
 from protocols import available
 
 
@@ -38,6 +39,18 @@ def test_roles_add_up_to_the_whole(result):
         where = {key: point[key] for key in ("method", "entries", "batch")}
         parts = sum(row["cpu_ns_a_comparison"] for row in result.rows("roles", **where))
         assert parts == pytest.approx(point["cpu_ns_a_comparison"], rel=1e-3)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_scale_says_whose_costs_it_fits(tmp_path, own):
+    cost_result = load(REPOSITORY_RESULTS / "cost.json")
+    if own:
+        elsewhere = msgspec.structs.replace(cost_result.machine, cpu="Abacus", cores=3)
+        save(msgspec.structs.replace(cost_result, machine=elsewhere), tmp_path)
+    headline = scale.run(scale.Config(), Lab(open_dataset(None), results=tmp_path, quiet=True)).headline
+    assert ("repository" in headline["costs come from"]) is not own
+    assert headline["costs were measured on"].startswith("3 x Abacus" if own else f"{cost_result.machine.cores} x ")
+    assert headline["costs were measured at commit"] == cost_result.commit
 
 
 def test_points_beyond_the_budget_are_left_out():

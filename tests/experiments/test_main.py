@@ -1,5 +1,9 @@
 """The command writes its files, names no folder of the user's, says what is wrong, and works on a Dask cluster."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,6 +19,7 @@ from experiments.lab import Lab
 from protocols import Match, create
 
 run = CliRunner().invoke
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -43,6 +48,14 @@ def test_help_names_every_experiment_and_errors_say_what_to_do(tmp_path):
     wrong = run(app, ["nothing", "--out", str(tmp_path)])
     assert wrong.exit_code == 1
     assert run(app, ["accuracy", "--photos", str(tmp_path / "none")]).exit_code == 1
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "joblib"])
+def test_without_the_extra_the_command_says_how_to_get_it(package):
+    code = f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_module('experiments', run_name='__main__')"
+    answer = subprocess.run([sys.executable, "-c", code, "cost"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr == f"ExperimentError: {package} is missing; run `make .venv/.experiments`\n"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
