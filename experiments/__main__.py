@@ -52,8 +52,8 @@ def command_line(name: str, photos: Path | None, quick: bool) -> str:
 @app.command(
     help="Run an experiment and write DIR/NAME.json (parameters, seed, commit, machine, tables), DIR/NAME.TABLE.csv "
     f"and figures as SVG and PNG. NAME is one of: {', '.join(EXPERIMENTS)}, or `all`. Without --photos the photos "
-    "inside scikit-image are used, and nothing is downloaded. The result files in experiments/results/ were made by "
-    "`python -m experiments all --out experiments/results`."
+    "inside scikit-image are used, and nothing is downloaded. Each result file in experiments/results/ names the "
+    "command and the commit that made it."
 )
 def main(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Which experiment.")],

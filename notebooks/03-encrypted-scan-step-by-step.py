@@ -15,8 +15,8 @@
 # and the answer is still exact?**
 #
 # Roles: *clients* seal fingerprints; the *exchange* keeps the sealed bank; a *platform* checks its uploads; a *committee* of three
-# non-profits holds the key, and any two can decrypt together while one alone learns nothing. The maths and the proofs are in
-# `docs/scan.md`.
+# non-profits holds the key, and any two can decrypt together while one alone learns nothing. The maths is in `docs/scan.md`. Platforms
+# prove that what they send is the published scan, and members check that before they decrypt: `docs/prove.md`.
 
 # %%
 import numpy as np
@@ -122,4 +122,4 @@ protocol.match(uploads)
 # ## Try next
 #
 # - Change `uploads[0]` until it no longer matches: the border is exactly 31 bits.
-# - What the scan does *not* stop: notebook [6](06-leakage-and-attacks.ipynb), attack 5.
+# - What happens to a platform that sends something else: notebook [6](06-leakage-and-attacks.ipynb), "Chosen results", without proofs and with them.

@@ -23,7 +23,7 @@ leakage, attacks = recorded("leakage"), recorded("attacks")
 figure(leakage, "messages", 760)
 
 # %% [markdown]
-# Red means that eight consecutive bytes of somebody's fingerprint stand in a message. In plaintext matching that is every
+# Orange means that eight consecutive bytes of somebody's fingerprint stand in a message. In plaintext matching that is every
 # message about an entry. The other protocols send more, and none of it contains one. The messages, and what each is computed from:
 
 # %%
@@ -49,8 +49,22 @@ figure(attacks, "geometry")
 
 # %% [markdown]
 # The answer alone, yes or no, is enough too: from a near-duplicate some 280 questions give the entry's exact bits. That is
-# a property of the question, not of a protocol, and only budgets slow it.
+# a property of the question, not of a protocol, and only budgets slow it. `blind` needs no walk: the platform opens the entry with the
+# near-duplicate itself, in one query.
 #
+# ### Chosen results
+#
+# A member cannot tell from a ciphertext what it was computed from. Without proofs a platform that sends something else than the scan reads
+# entries, and then the key, out of the match bits that it is told. With proofs (`docs/prove.md`, the default) members check first, and decrypt nothing
+# of a batch that is not the published scan. Attack 5, both ways:
+
+# %%
+figure(attacks, "chosen")
+
+# %%
+table(attacks.rows("chosen"), ["way", "proofs", "who", "measure", "right", "results", "results_answered"])
+
+# %% [markdown]
 # ### Decrypted noise is a message too
 #
 # Ciphertexts carry noise, and adding ciphertexts adds noise. A client that marks its noise lets the key holder of `bfv` read an
