@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from protocols.base import IntegrityError, MessageError
+from protocols.base import ConfigurationError, IntegrityError, MessageError
 from protocols.ledger import Message, decode
 from protocols.scan.keys import MEMBERS
 from protocols.scan.messages import Manifest, SignedManifest, SignedManifestPart
@@ -21,8 +21,16 @@ class Pinned:
     needs the signatures of two of the members of the one before.
     """
 
-    def __init__(self, signed: SignedManifest, expected_digest: bytes, before: Pinned | None = None) -> None:
-        """Raises IntegrityError, MessageError."""
+    def __init__(
+        self,
+        signed: SignedManifest,
+        expected_digest: bytes,
+        before: Pinned | None = None,
+        *,
+        allow_insecure: bool = False,
+        allow_unsafe_threshold: bool = False,
+    ) -> None:
+        """Raises IntegrityError, MessageError; ConfigurationError for insecure parameters, unless allowed."""
         manifest = decode(signed.manifest, Manifest)
         if manifest.protocol != PROTOCOL_VERSION:
             raise MessageError(f"manifest: protocol is {manifest.protocol!r}; expected {PROTOCOL_VERSION!r}")
@@ -40,11 +48,10 @@ class Pinned:
             if manifest.epoch <= before.manifest.epoch:
                 raise IntegrityError(f"manifest: epoch {manifest.epoch} does not follow {before.manifest.epoch}")
             _check_signatures(signed, before.parties, needed=2)
-
-    def parameters(self, allow_unsafe_threshold: bool = False) -> Parameters:
-        """The manifest's parameters, validated. Raises ConfigurationError."""
-        m = self.manifest
-        return Parameters(m.parameter_set, m.lanes, m.bits, m.threshold, allow_unsafe_threshold)
+        m = manifest
+        self.parameters = Parameters(m.parameter_set, m.lanes, m.bits, m.threshold, allow_unsafe_threshold)
+        if self.parameters.insecure and not allow_insecure:
+            raise ConfigurationError(f"manifest: {m.parameter_set} is for tests: it needs allow_insecure=True")
 
     @property
     def members(self) -> list[Verifier]:
@@ -59,6 +66,22 @@ class Pinned:
             except IntegrityError:
                 continue
         raise IntegrityError(f"{kind.__name__}: no member's signature verifies")
+
+
+def check_agreed(manifest: Manifest, agreed: Manifest) -> None:
+    """Raises IntegrityError if a manifest is not what was agreed on; it may name more parties.
+
+    agreed: what people told each other, not through the exchange; its parties are the members, at least.
+    """
+    fields = [field for field in Manifest.__struct_fields__ if field != "parties"]
+    differ = [field for field in fields if getattr(manifest, field) != getattr(agreed, field)]
+    if differ:
+        raise IntegrityError(f"manifest: {', '.join(differ)}: not the ones agreed on")
+    if not {f"member-{member}" for member in MEMBERS} <= {keys.name for keys in agreed.parties}:
+        raise MessageError("manifest: compare the keys of all three members before one of them signs")
+    for keys in agreed.parties:
+        if keys not in manifest.parties:
+            raise IntegrityError(f"manifest: the keys of {keys.name} are not the ones agreed on")
 
 
 def distinct(parties: list[PublicKeys]) -> list[PublicKeys]:

@@ -10,7 +10,7 @@ from protocols.scan.blocks import BlockStore
 from protocols.scan.ceremony import Ceremony, read_committee_key
 from protocols.scan.custody import Custody
 from protocols.scan.encryption import PublicKey, common_polynomial
-from protocols.scan.manifest import Pinned, distinct
+from protocols.scan.manifest import Pinned, check_agreed, distinct
 from protocols.scan.messages import (
     BlockDigest,
     CommitteeKey,
@@ -41,15 +41,27 @@ class Member:
         self._folder = folder
         self.name = f"member-{number}"
         self.identity = Identity(self.name)
+        self._signed_epoch = 0
+        self._expected = b""
+        self._before: Pinned | None = None
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
-    def sign_manifest(self, manifest: Manifest) -> SignedManifestPart:
-        """This member's signature. Raises IntegrityError if the manifest does not name its keys, MessageError."""
+    def sign_manifest(self, manifest: Manifest, agreed: Manifest, before: Pinned | None = None) -> SignedManifestPart:
+        """This member's signature of what was agreed on, for an epoch once.
+
+        agreed: what the members told each other outside the exchange: every field, and the three members' keys.
+        before: the manifest that this one replaces. Raises IntegrityError for anything else, or if the manifest does
+        not name this member's keys; MessageError.
+        """
         if self.identity.public not in distinct(manifest.parties):
             raise IntegrityError(f"manifest: {self.name}'s keys are not in it")
+        check_agreed(manifest, agreed)
+        if manifest.epoch <= max(self._signed_epoch, before.manifest.epoch if before else 0):
+            raise IntegrityError(f"manifest: epoch {manifest.epoch} does not follow the one before; take a later one")
         signed = self.identity.sign(manifest, SignedManifestPart)
+        self._signed_epoch, self._before = manifest.epoch, before
         self._expected = digest("manifest", signed.body)
         return signed
 
@@ -59,8 +71,14 @@ class Member:
         `parameters`: what this member agreed to, whether to an unsafe threshold too. Raises IntegrityError,
         MessageError, UnsafeThreshold.
         """
-        pinned = Pinned(signed, self._expected)
-        if pinned.parameters(parameters.allow_unsafe_threshold) != parameters:
+        if digest("manifest", signed.manifest) != self._expected:
+            raise IntegrityError("manifest: not the one that this member signed")
+        allowed = {
+            "allow_insecure": parameters.insecure,
+            "allow_unsafe_threshold": parameters.allow_unsafe_threshold,
+        }
+        pinned = Pinned(signed, self._expected, self._before, **allowed)
+        if pinned.parameters != parameters:
             raise IntegrityError("manifest: its parameters are not the ones agreed on")
         self._pinned, self._parameters = pinned, parameters
         self.ceremony = Ceremony(self.number, self.identity, pinned, parameters)

@@ -11,11 +11,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from msgspec import structs
 from threadpoolctl import ThreadpoolController
 
 from protocols.base import (
@@ -180,21 +182,27 @@ class Scan(Protocol):
         exchange, platform = Identity("exchange"), Identity(_PLATFORM)
         parties = [send(m.name, "exchange", m.identity.public) for m in members]
         parties += [exchange.public, send(_PLATFORM, "exchange", platform.public)]
-        manifest = Manifest(**{f: getattr(draft, f) for f in Manifest.__struct_fields__} | {"parties": parties})
-        signatures = [send(m.name, "exchange", m.sign_manifest(send("exchange", m.name, manifest))) for m in members]
+        manifest = structs.replace(draft, parties=parties)
+        # Members' keys and parameters reach members directly: this stands for people who compare them out of band.
+        agreed = structs.replace(draft, parties=[m.identity.public for m in members])
+        signatures = [
+            send(m.name, "exchange", m.sign_manifest(send("exchange", m.name, manifest), agreed)) for m in members
+        ]
         signed = SignedManifest(encode(manifest), [signature.signature for signature in signatures])
         pin = digest("manifest", signed.manifest)
         for member in members:
             with self.ledger.cpu(member.name):
                 member.pin(send("exchange", member.name, signed), self.parameters)
-        pinned = Pinned(signed, pin)
+        insecure, unsafe = self.parameters.insecure, self.parameters.allow_unsafe_threshold
+        pin_it = partial(Pinned, expected_digest=pin, allow_insecure=insecure, allow_unsafe_threshold=unsafe)
+        pinned = pin_it(signed)
         key = self._make_key()
-        for_platform = Pinned(send("exchange", _PLATFORM, signed), pin)
+        for_platform = pin_it(send("exchange", _PLATFORM, signed))
         b = read_committee_key(send("exchange", _PLATFORM, key), self.parameters)
         public_key = PublicKey(common_polynomial(self.parameters, 1, for_platform.raw), b)
         self._exchange = Exchange(exchange, pinned, self.parameters, self._folder / "exchange")
         self._checker = Checker(platform, for_platform, self.parameters, public_key, self._folder / _PLATFORM, executor)
-        self._client = Client(Pinned(send("exchange", "client", signed), pin), self.parameters)
+        self._client = Client(pin_it(send("exchange", "client", signed)), self.parameters)
 
     def _make_key(self) -> CommitteeKey:
         """The ceremony. Raises IntegrityError that names who is at fault."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from protocols.base import IntegrityError, MessageError, UnsafeThreshold
+from protocols.base import ConfigurationError, IntegrityError, MessageError, UnsafeThreshold
 from protocols.ledger import encode
 from protocols.scan import manifest as module
 from protocols.scan.manifest import Pinned
@@ -31,7 +31,7 @@ def signed(manifest, signers):
 
 
 def pinned(message, before=None):
-    return Pinned(message, digest("manifest", message.manifest), before)
+    return Pinned(message, digest("manifest", message.manifest), before, allow_insecure=True)
 
 
 def test_three_signatures_and_no_fewer(monkeypatch):
@@ -91,7 +91,7 @@ def test_no_name_or_key_stands_twice_and_why(monkeypatch):
     manifest = draft(parties)
     message = signed(manifest, (exchange, who["member-2"], who["member-3"]))
     with pytest.raises(MessageError, match="same name"):
-        member.sign_manifest(manifest)
+        member.sign_manifest(manifest, manifest)
     with pytest.raises(MessageError, match="same name"):
         pinned(message)
     first, second, third = (one.public for one in who.values())
@@ -103,7 +103,7 @@ def test_no_name_or_key_stands_twice_and_why(monkeypatch):
             pinned(signed(draft(parties), who.values()))
     monkeypatch.setattr(module, "distinct", lambda parties: parties)
     monkeypatch.setattr("protocols.scan.member.distinct", lambda parties: parties)
-    member.sign_manifest(manifest)  # with the check off: member-1 signs,
+    member.sign_manifest(manifest, manifest)  # with the check off: member-1 signs,
     taken = pinned(message).parties["member-1"]  # and everybody seals to the exchange in its name
     assert exchange.open(taken.seal(b"secret", b""), b"") == b"secret"
 
@@ -111,7 +111,7 @@ def test_no_name_or_key_stands_twice_and_why(monkeypatch):
 def test_a_member_signs_only_with_its_own_keys_in_it():
     member, who = Member(1), identities()
     with pytest.raises(IntegrityError, match="member-1's keys are not in it"):
-        member.sign_manifest(draft([one.public for one in who.values()]))
+        member.sign_manifest(*[draft([one.public for one in who.values()])] * 2)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_member_signs_only_with_its_own_keys_in_it():
 def test_members_take_the_threshold_and_all_parameters_from_the_manifest_and_refuse_unsafe_ones(fields, error, word):
     member, others = Member(1), [Identity(name) for name in NAMES[1:]]
     manifest = draft([member.identity.public, *(one.public for one in others)], **fields)
-    signatures = [member.sign_manifest(manifest).signature]
+    signatures = [member.sign_manifest(manifest, manifest).signature]
     signatures += [one.sign(manifest, SignedManifestPart).signature for one in others]
     with pytest.raises(error, match=word):
         member.pin(SignedManifest(encode(manifest), signatures), P)
@@ -191,3 +191,73 @@ def test_a_manifest_altered_on_the_way_stops_the_set_up():
     protocol = scan()
     with tampered(protocol, SignedManifest, alter), pytest.raises(IntegrityError, match="3 are needed"):
         protocol._set_up(changed(protocol._client._pinned.manifest, parties=[]), None)
+
+
+# What a member signs -------------------------------------------------------------------------------------------------
+
+
+def agreement():
+    member, others = Member(1), [Identity(name) for name in NAMES[1:]]
+    return member, draft([member.identity.public, *(one.public for one in others)])
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"threshold": 127}, "threshold"),
+        ({"proofs": False}, "proofs"),
+        ({"epoch": 2}, "epoch"),
+        ({"lanes": 2, "bits": 64}, "lanes, bits"),
+        ({"parameter_set": "N4096"}, "parameter_set"),
+        ({"daily_results": 10**9}, "daily_results"),
+    ],
+)
+def test_a_member_signs_only_what_was_agreed_on(fields, word):
+    member, agreed = agreement()
+    agreed = changed(agreed, proofs=True)
+    with pytest.raises(IntegrityError, match=f"manifest: {word}: not the ones agreed on"):
+        member.sign_manifest(changed(agreed, **fields), agreed)
+    platform = Identity("platform-1").public
+    assert member.sign_manifest(changed(agreed, parties=[*agreed.parties, platform]), agreed)
+
+
+@pytest.mark.parametrize("replaced", [2, 3])
+def test_a_member_signs_no_keys_of_another_member_that_were_not_compared(replaced):
+    """The exchange puts keys of its own in a member's place: with one corrupted member it would be the majority."""
+    member, agreed = agreement()
+    name = f"member-{replaced}"
+    parties = [keys if keys.name != name else Identity(name).public for keys in agreed.parties]
+    with pytest.raises(IntegrityError, match=f"the keys of {name} are not the ones agreed on"):
+        member.sign_manifest(changed(agreed, parties=parties), agreed)
+    with pytest.raises(MessageError, match="compare the keys of all three"):
+        member.sign_manifest(agreed, changed(agreed, parties=agreed.parties[:2]))
+
+
+def test_a_member_signs_an_epoch_once_and_epochs_in_order():
+    member, agreed = agreement()
+    member.sign_manifest(agreed, agreed)
+    other = changed(agreed, daily_results=5)
+    with pytest.raises(IntegrityError, match="epoch 1 does not follow"):
+        member.sign_manifest(other, other)
+    who = {name: Identity(name) for name in NAMES}
+    before = pinned(signed(draft([one.public for one in who.values()], epoch=7), who.values()))
+    for epoch in (2, 7):
+        late = changed(agreed, epoch=epoch)
+        with pytest.raises(IntegrityError, match="does not follow"):
+            member.sign_manifest(late, late, before)
+    later = changed(agreed, epoch=8)
+    assert member.sign_manifest(later, later, before)
+
+
+def test_insecure_sets_and_unsafe_thresholds_are_pinned_only_where_allowed():
+    who = identities()
+    keys = [one.public for one in who.values()]
+    message = signed(draft(keys), who.values())
+    with pytest.raises(ConfigurationError, match="for tests"):
+        Pinned(message, digest("manifest", message.manifest))
+    message = signed(draft(keys, threshold=127), who.values())
+    with pytest.raises(UnsafeThreshold):
+        pinned(message)
+    assert Pinned(
+        message, digest("manifest", message.manifest), allow_insecure=True, allow_unsafe_threshold=True
+    ).parameters.allow_unsafe_threshold
