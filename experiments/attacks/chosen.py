@@ -242,6 +242,6 @@ def figure(result: Result) -> Figure:
     axes.bar_label(
         bars, [f" {row['right']:.0%} of {row['measure'].removesuffix(' right')}" for row in rows], fontsize=8
     )
-    axes.set(xscale="log", xlim=(10, 1e7), xlabel="results that the platform needs (n = 4096, log scale)")
+    axes.set(xscale="log", xlim=(10, 1e7), xlabel="results that it needs without proofs (n = 4096)")
     axes.invert_yaxis()
     return figure
