@@ -8,6 +8,9 @@ from collections import defaultdict, deque
 from protocols.base import BudgetExceeded
 from protocols.scan.messages import Manifest
 
+# The platform picks the pair, and every result takes two members. If each admits two thirds of the manifest's limit,
+# all three together admit twice the limit, which two members a result make once the limit, over any mix of pairs.
+
 _DAY = 86_400.0
 
 
@@ -25,8 +28,11 @@ class Budgets:
             day.popleft()
         asked, matched = sum(row[1] for row in day), sum(row[2] for row in day)
         wait = day[0][0] + _DAY - now if day else _DAY
-        if manifest.daily_results is not None and asked + batch > manifest.daily_results:
-            raise BudgetExceeded(f"{platform} has used its day's {manifest.daily_results} results", wait)
+        if manifest.daily_results is not None and asked + batch > manifest.daily_results * 2 // 3:
+            raise BudgetExceeded(
+                f"{platform} has used its day's {manifest.daily_results} results: each member admits two thirds",
+                wait,
+            )
         share = manifest.daily_match_share
         if share is not None and asked >= 1000 and matched > share * asked:
             raise BudgetExceeded(f"{platform} is stopped: more than {share:.1%} of its day's queries match", wait)

@@ -83,14 +83,13 @@ class ZeroPool:
 
     def take(self, lanes: int) -> Zeros:
         """Those of one batch; made now if none is in stock. Raises ReplayError if they were taken before."""
-        with self._lock:
-            ready = bool(self._stock[lanes])
-        if not ready:
+        while True:
+            with self._lock:
+                if self._stock[lanes]:
+                    zeros = self._stock[lanes].pop()
+                    self._spend(zeros.number)
+                    return zeros
             self.prepare(lanes)
-        with self._lock:
-            zeros = self._stock[lanes].pop()
-            self._spend(zeros.number)
-        return zeros
 
     def _spend(self, number: int) -> None:
         if number in self._spent:

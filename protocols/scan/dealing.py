@@ -72,8 +72,10 @@ class Stock:
         self._dealt.add(message.deal)
         self._deals[message.deal] = sender, message
 
-    def take(self, deal_id: bytes, words: int, first: bool, pair: list[int]) -> TripleSeed | TripleCorrection:
-        """A deal out of stock, before anything is masked with it.
+    def take(
+        self, deal_id: bytes, words: int, first: bool, pair: list[int]
+    ) -> tuple[int, TripleSeed | TripleCorrection]:
+        """The dealer, and a deal out of stock, before anything is masked with it.
 
         words: of a gate. Raises ReplayError for a deal that is not in stock, or that one of the pair dealt: a dealer
         knows both sides' masks.
@@ -83,4 +85,4 @@ class Stock:
             raise ReplayError("comparison: the deal is not in stock, or was made for another batch")
         if dealer in pair:
             raise ReplayError(f"comparison: member-{dealer} dealt and takes part; the third member deals")
-        return message
+        return dealer, message

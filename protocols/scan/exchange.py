@@ -31,6 +31,7 @@ from protocols.scan.messages import (
     MatchList,
     PlaneShares,
     Receipts,
+    ScanHeader,
     SignedBlockDigest,
     SignedMatchList,
     SignedReceipt,
@@ -231,10 +232,18 @@ class Exchange:
         yield published
 
     def receive_refusal(self, signed: SignedRefusal) -> None:
-        """A member refused a platform's proof: kept as evidence. Raises IntegrityError."""
+        """A member refused a platform's proof: kept, with what that platform signed, as evidence for anybody.
+
+        Raises IntegrityError, MessageError.
+        """
         member, told = self._pinned.verify_member(signed, ProofRefusal)
         if told.member != f"member-{member}":
             raise IntegrityError(f"refusal: member-{member} signs for {told.member}")
+        if told.platform not in self._pinned.parties:
+            raise IntegrityError(f"refusal: {told.platform} is not in the manifest")
+        header = self._pinned.parties[told.platform].verify(told.header, ScanHeader)
+        if (header.platform, header.session) != (told.platform, told.session):
+            raise IntegrityError(f"refusal of member-{member}: the header is not {told.platform}'s of that session")
         self.refusals.append(told)
 
     # Matching ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from protocols.ledger import MessageError
+from protocols.ledger import MessageError, as_array
 from protocols.scan.parameters import PRIMES, RESIDUE_BITS
 
 Words = NDArray[np.uint64]
@@ -108,6 +108,12 @@ def unpack(words: Words, field: str) -> NDArray[np.float64]:
         if not unpack_rows(parts, residues[index].reshape(-1, 64 * columns), 0, 0, p):
             raise MessageError(f"{field}: a residue is not below its prime")
     return residues
+
+
+def check_residues(data: memoryview, shape: tuple[int, int], n: int, field: str) -> None:
+    """Raises MessageError unless `data` is (rows, 2*polynomials) packed and every residue is below its prime."""
+    for row in as_array(data, np.uint64, (*shape, RESIDUE_BITS, n // 64), field):
+        unpack(row.reshape(2, -1, *row.shape[1:]), field)
 
 
 _TILE = 64

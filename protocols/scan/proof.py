@@ -301,6 +301,6 @@ def signs_hold(sums: Values) -> bool:
 def read_values(data: memoryview, batch: int, field: str) -> Values:
     """Numbers mod p0 and p1 from another member, (2, batch). Raises MessageError."""
     values = as_array(data, np.int64, (2, batch), field)
-    if any((np.abs(values[index]) >= p).any() for index, p in enumerate(PRIMES)):
+    if any(((values[index] <= -p) | (values[index] >= p)).any() for index, p in enumerate(PRIMES)):
         raise MessageError(f"{field}: a number is not below its prime")
     return values

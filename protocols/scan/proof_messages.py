@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocols.ledger import Message, MessageKind
-from protocols.scan.messages import BlockPlanes, BlockSignatures
+from protocols.scan.messages import BlockPlanes, BlockSignatures, SignedHeader
 from protocols.scan.sealing import Signed
 
 
@@ -37,6 +37,13 @@ class AuditOpening(Message, frozen=True):
     value: bytes
 
 
+class ProofDeal(Message, frozen=True):
+    """Digest of whose deal, and which, the sender checks a batch with."""
+
+    session: bytes
+    deal: bytes
+
+
 class ProofToss(Message, frozen=True):
     """The coin-toss seed of a batch's challenge."""
 
@@ -64,13 +71,13 @@ class ProofClosing(Message, frozen=True):
 
 
 class ProofRefusal(Message, frozen=True):
-    """A member's word that a proof failed: whose, which check, and the header that the platform signed."""
+    """A member's word that a proof failed: whose, which check, and the header with the platform's signature."""
 
     member: str
     platform: str
     session: bytes
     check: str
-    header: bytes
+    header: SignedHeader
 
 
 class SignedRefusal(Signed, frozen=True):
@@ -83,6 +90,7 @@ PROOF_MESSAGES = (
     MessageKind(AuditCommitment, "member", "member", "digests of block and slot map; hash of a random seed"),
     MessageKind(AuditToss, "member", "member", "a random seed"),
     MessageKind(AuditOpening, "member", "member", "a random functional of encryptions that the exchange has"),
+    MessageKind(ProofDeal, "member", "member", "digest of a deal's number"),
     MessageKind(ProofToss, "member", "member", "a random seed"),
     MessageKind(
         ProofOpening, "member", "member", "eleven random projections of encryption randomness; values that cancel"

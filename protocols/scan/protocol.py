@@ -109,7 +109,8 @@ class Scan(Protocol):
 
         batch: queries scanned together; every batch is padded to it. workers: blocks scanned at once (default: one a
         processor). memory: bytes that scanning may take beyond the blocks themselves. match_cap: most matches told of a
-        query. daily_results, daily_match_share: budgets of the manifest. folder: where blocks are kept (default: a
+        query. daily_results: a budget over all pairs; each member admits two thirds of it. daily_match_share: most of a
+        day's queries that may match. folder: where blocks are kept (default: a
         temporary one). executor: whose workers do the platform's products, if not this process: a process pool, or a
         Dask client's `get_executor()`; they must be able to read `folder`. proofs: members answer only results that are
         proved to be the published scan, and sign only blocks that they audited; stands in the manifest. allow_insecure:

@@ -65,9 +65,12 @@ def verify(ledger: Ledger, exchange: Exchange, a: Member, b: Member, session: by
             if message is not None
         }
 
+    deals = step(lambda m, _, __: m.sessions.use_deal(session, deal), {})
+    step(lambda m, s, x: m.sessions.receive_deal(s, x), deals)
+
     def answer(member: Member, sender: int, toss: ProofToss) -> ProofOpening:
         member.sessions.verification(session).receive_toss(sender, toss)
-        return member.sessions.open_proof(session, deal)
+        return member.sessions.open_proof(session)
 
     tosses = step(lambda m, _, __: m.sessions.verification(session).toss(), {})
     openings = step(answer, tosses)

@@ -4,6 +4,7 @@ For one batch of results against one block, with members A and B:
 
     platform -> A: header, c1, c0     platform -> B: header, c1
     A <-> B: digest of the header     (nothing is evaluated before they agree)
+    A <-> B: digest of the deal     (with proofs: two deals would fail an honest proof)
     A <-> B: the check of the proof   (`verification`; nothing is decrypted before it is accepted)
     B -> A: lambda_B*sigma_B*c1 + mu
     A <-> B: gate openings, chunk by chunk; then shares of the match bits
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError, ProofRefused, ReplayError, StaleVersion
-from protocols.ledger import as_array
+from protocols.ledger import as_array, decode, role_of
 from protocols.scan.blocks import BlockStore
 from protocols.scan.budgets import Budgets
 from protocols.scan.comparison import Comparison, gates
@@ -40,14 +41,15 @@ from protocols.scan.messages import (
     PartialDecryption,
     ScanHeader,
     ScanResults,
+    SignedHeader,
     SignedMatchCounts,
     SignedMatchList,
     TripleCorrection,
     TripleSeed,
 )
-from protocols.scan.packing import Words, field_planes, pack, positions, unpack
+from protocols.scan.packing import Words, check_residues, field_planes, pack, positions, unpack
 from protocols.scan.parameters import FIELDS, RESIDUE_BITS, WIDTH, Parameters
-from protocols.scan.proof_messages import ProofOpening, ProofRefusal, SignedRefusal
+from protocols.scan.proof_messages import ProofDeal, ProofOpening, ProofRefusal, SignedRefusal
 from protocols.scan.ring import Residues, ring_of
 from protocols.scan.sampling import Stream, derive
 from protocols.scan.sealing import Identity, digest, same
@@ -125,10 +127,10 @@ class Sessions:
         Raises IntegrityError for a signature or digest that does not verify, StaleVersion, ReplayError, MessageError,
         BudgetExceeded.
         """
-        if platform not in self._pinned.parties:
-            raise IntegrityError(f"{platform} is not in the manifest")
+        if platform not in self._pinned.parties or role_of(platform) != "platform":
+            raise IntegrityError(f"{platform} is no platform of the manifest")
         if platform in self._refused:
-            raise IntegrityError(f"{platform} is not served: a proof of it was refused")
+            raise IntegrityError(f"{platform} is not served: a proof of it was refused, or not finished: reinstate it")
         header = self._pinned.parties[platform].verify(message.header, ScanHeader)
         first = self._check_header(header, platform)
         lanes = self._custody.blocks[header.block].lanes
@@ -139,6 +141,10 @@ class Sessions:
             first and not same(digest("c0", message.c0), header.c0_digest)
         ):
             raise IntegrityError(f"results of {platform}: not the ones that its header is about")
+        n, batch = self._parameters.n, header.batch  # range: checked now, as failing after the toss would be a failure
+        check_residues(message.c1, (batch, 2), n, "c1")
+        if first:
+            check_residues(message.c0, (batch, 2 * lanes), n, "c0")
         proof = None
         if self._pinned.manifest.proofs:
             proof = proof_of(message, header, self._member, self._identity, self._parameters, lanes)
@@ -155,9 +161,9 @@ class Sessions:
     def _check_header(self, header: ScanHeader, platform: str) -> bool:
         if header.platform != platform or header.batch != self._pinned.manifest.batch:
             raise MessageError(f"header of {platform}: names another platform, or a batch of another size")
-        if len(header.session) != 16 or len(set(header.pair)) != 2 or self._member not in header.pair:
+        if len(header.session) != 16 or len(header.pair) != 2 or self._member not in header.pair:
             raise MessageError(f"header of {platform}: not for member-{self._member}")
-        if not set(header.pair) <= set(MEMBERS):
+        if len(set(header.pair)) != 2 or not set(header.pair) <= set(MEMBERS):
             raise MessageError(f"header of {platform}: {header.pair} is no pair of members")
         slots = self._custody.blocks.get(header.block)
         current = self._custody.block_digests.get(header.block)
@@ -190,17 +196,34 @@ class Sessions:
             raise ReplayError("proof: none is checked here, or members have not compared headers")
         return session.proof
 
-    def open_proof(self, session_id: bytes, deal_id: bytes) -> ProofOpening:
-        """What this member opens of a challenged batch, with the squares of a deal that the batch then keeps.
+    def use_deal(self, session_id: bytes, deal_id: bytes) -> ProofDeal:
+        """Take the deal that a batch is checked and compared with; what to tell the other. Raises ReplayError."""
+        session = self._session(session_id)
+        self.verification(session_id)
+        if session.deal is not None:
+            raise ReplayError("proof: the batch has its deal already")
+        dealer, session.deal = self._take(session, deal_id)
+        return ProofDeal(session_id, digest("deal", deal_id, bytes([dealer])))
 
-        Raises ProofRefused, ReplayError, StaleVersion.
-        """
+    def receive_deal(self, sender: int, message: ProofDeal) -> None:
+        """Raises IntegrityError, before anything is tossed, if the other member was told of another deal."""
+        session, proof = self._session(message.session), self.verification(message.session)
+        if sender != self._other(session) or session.deal is None:
+            raise ReplayError(f"proof: no deal of member-{sender} is due")
+        dealer = next(member for member in MEMBERS if member not in session.header.pair)
+        if not same(message.deal, digest("deal", session.deal.deal, bytes([dealer]))):
+            raise IntegrityError(f"proof: member-{sender} was told of another deal; the platform is not at fault")
+        proof.deal_agreed = True
+
+    def open_proof(self, session_id: bytes) -> ProofOpening:
+        """What this member opens of a challenged batch. Raises ProofRefused, ReplayError, StaleVersion."""
         session, proof = self._session(session_id), self.verification(session_id)
         header, bits = session.header, self._parameters.bits
         installed = self._bank.blocks.get(header.block)
         if installed is None or not same(installed.digest, header.block_digest):
             raise StaleVersion(f"proof: block {header.block}, version {header.version} is not installed here")
-        session.deal = self._take(session, deal_id)
+        if session.deal is None:
+            raise ReplayError("proof: the batch has no deal yet")
         dealt = dealt_squares(session.deal, header.batch, bits)
         results = results_digest(header.c1_digest, header.c0_digest)
         return proof.opening(self._public_key, installed.planes, dealt, results)
@@ -210,11 +233,12 @@ class Sessions:
         self.abandon(session_id)
         self._refused.add(refused.party)
         name = self._identity.name
-        told = ProofRefusal(name, refused.party, session_id, refused.check, refused.evidence)
+        evidence = decode(refused.evidence, SignedHeader)
+        told = ProofRefusal(name, refused.party, session_id, refused.check, evidence)
         return self._identity.sign(told, SignedRefusal)
 
     def reinstate(self, platform: str) -> None:
-        """Serve a platform again whose proof was refused."""
+        """Serve a platform again whose proof was refused, or not finished."""
         self._refused.discard(platform)
 
     # Decryption into shares --------------------------------------------------------------------------------------
@@ -289,7 +313,7 @@ class Sessions:
         session = self._session(session_id)
         if session.planes is None or session.comparisons:
             raise ReplayError("comparison: shares are not ready, or it was started before")
-        message = session.deal or self._take(session, deal_id)
+        message = session.deal or self._take(session, deal_id)[1]
         planes, batch = session.planes, session.header.batch
         size = planes.shape[2] * planes.shape[3]
         start, count = 0, gates(self._parameters)
@@ -306,7 +330,7 @@ class Sessions:
             session.comparisons.append(side)
         session.planes = None
 
-    def _take(self, session: _Session, deal_id: bytes) -> TripleSeed | TripleCorrection:
+    def _take(self, session: _Session, deal_id: bytes) -> tuple[int, TripleSeed | TripleCorrection]:
         words = session.header.batch * FIELDS * session.lanes * self._parameters.n // 64
         return self.stock.take(deal_id, words, session.first, session.header.pair)
 
@@ -377,8 +401,14 @@ class Sessions:
         return self._identity.sign(match_list, SignedMatchList), self._identity.sign(match_counts, SignedMatchCounts)
 
     def abandon(self, session_id: bytes) -> None:
-        """Forget a session that failed. It is not answered any more, and its id stays used."""
-        self._sessions.pop(session_id, None)
+        """Forget a session that failed. It is not answered any more, and its id stays used.
+
+        A batch that was challenged and not accepted counts as failed, or a platform could try its luck: its platform is
+        not served until it is reinstated. Without a signed refusal, as others may have caused it.
+        """
+        session = self._sessions.pop(session_id, None)
+        if session is not None and session.proof is not None and session.proof.challenged:
+            self._refused.add(session.header.platform)
 
     def _session(self, session_id: bytes) -> _Session:
         session = self._sessions.get(session_id)

@@ -1,6 +1,7 @@
 """One member's side of checking the proofs of a batch: the order of steps. `proof` has the mathematics.
 
     A <-> B: digest of the header, commitment to a seed     (the header names the digests of everything)
+    A <-> B: digest of the deal
     A <-> B: the seed                                       (from here on the batch is challenged: once, ever)
     A <-> B: projections, linear parts, w - r
     A <-> B: sign sums                                      (accepted, or refused by name)
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from protocols.base import IntegrityError, MessageError, ProofRefused, ReplayError
-from protocols.ledger import as_array
+from protocols.ledger import as_array, encode
 from protocols.scan.encryption import PublicKey
 from protocols.scan.messages import ScanHeader, ScanResults, SignedHeader
 from protocols.scan.packing import Words, pack, unpack
@@ -70,6 +71,7 @@ class Verification:
 
     def __init__(self, member: int, identity: Identity, parameters: Parameters, batch: Batch) -> None:
         self.accepted = False
+        self.deal_agreed = False
         self._member = member
         self._identity = identity
         self._parameters = parameters
@@ -101,11 +103,16 @@ class Verification:
         self._committed = commitment
 
     def toss(self) -> ProofToss:
-        """Tell the seed, once. Raises ReplayError before the other member has committed, or a second time."""
-        if self._committed is None or self._told:
-            raise ReplayError("proof: the other member has not committed to its seed, or this one was told before")
+        """Tell the seed, once. Raises ReplayError before members agree on header and deal, or a second time."""
+        if self._committed is None or not self.deal_agreed or self._told:
+            raise ReplayError("proof: header and deal are not compared yet, or the seed was told before")
         self._told = True
         return ProofToss(self._batch.header.session, self._seed)
+
+    @property
+    def challenged(self) -> bool:
+        """Whether the seed was told, and the batch not accepted since."""
+        return self._told and not self.accepted
 
     def receive_toss(self, sender: int, message: ProofToss) -> None:
         """The other member's seed. Raises IntegrityError if it is not what was committed to, ReplayError."""
@@ -198,7 +205,7 @@ class Verification:
             f"proof of {party} refused, check {check}: {why}; the batch is not answered",
             party,
             check,
-            self._batch.signed.body,
+            encode(self._batch.signed),
         )
 
 

@@ -227,10 +227,10 @@ def resigned(protocol, message, identity=None, **fields):
 
 
 def second_platform(protocol) -> Identity:
-    """Another platform, known to all members."""
+    """Another platform, known to all members and the exchange."""
     identity = Identity("platform-2")
-    for member in protocol._members.values():
-        member._pinned.parties["platform-2"] = Verifier(identity.public)
+    for role in (*protocol._members.values(), protocol._exchange):
+        role._pinned.parties["platform-2"] = Verifier(identity.public)
     return identity
 
 

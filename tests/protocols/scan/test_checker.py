@@ -269,3 +269,19 @@ def test_with_counts_unchecked_the_exchange_hides_a_match(bank, monkeypatch):
     )
     with tampered(protocol, MatchHandles, drop):
         assert len(protocol.match(queries)) < len(oracle.match(queries))
+
+
+def test_two_workers_that_meet_at_an_empty_pool_both_get_zeros(bank):
+    """The first finds one in stock that the second takes."""
+    protocol, *_ = bank
+    pool = ZeroPool(protocol._checker.zeros._public_key, 1, protocol.parameters.n)
+    taken, prepare = [], pool.prepare
+
+    def meeting(lanes):
+        prepare(lanes)
+        if not taken:
+            taken.append(None)
+            taken[0] = pool.take(lanes)
+
+    pool.prepare = meeting
+    assert pool.take(1).number != taken[0].number

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
-from protocols.base import IntegrityError, ProofRefused, ReplayError, StaleVersion
-from protocols.scan import proof, sampling
-from protocols.scan.messages import ScanResults
+from protocols.base import IntegrityError, MessageError, ProofRefused, ReplayError, StaleVersion
+from protocols.ledger import decode
+from protocols.scan import checker, proof, sampling
+from protocols.scan.messages import ScanHeader, ScanResults, SignedHeader
 from protocols.scan.parameters import PRIMES, Parameters
+from protocols.scan.proof_messages import ProofOpening, SignedRefusal
+from protocols.scan.sealing import Identity, Verifier
+from protocols.scan.session import Sessions
 from tests.protocols.scan import cheats, parties
 
 
@@ -160,8 +164,20 @@ def test_nothing_is_decrypted_out_of_turn_and_a_challenge_is_answered_once(proto
     b.sessions.receive_header(1, headers[1])
     with pytest.raises(ReplayError, match="accepted"):
         b.sessions.partial(session)
+    with pytest.raises(ReplayError, match="no deal yet"):
+        b.sessions.open_proof(session)
+    with pytest.raises(ReplayError, match="not compared yet"):
+        a.sessions.verification(session).toss()
+    deal = protocol._next_deal(2)
+    told = {m.number: m.sessions.use_deal(session, deal) for m in (a, b)}
+    with pytest.raises(ReplayError, match="has its deal"):
+        a.sessions.use_deal(session, protocol._next_deal(2))
+    with pytest.raises(ReplayError, match="no deal of member-3"):
+        a.sessions.receive_deal(3, told[2])
+    a.sessions.receive_deal(2, told[2])
+    b.sessions.receive_deal(1, told[1])
     with pytest.raises(ReplayError, match="tossed"):
-        b.sessions.open_proof(session, protocol._next_deal(2))
+        b.sessions.open_proof(session)
     tosses = {m.number: m.sessions.verification(session).toss() for m in (a, b)}
     with pytest.raises(ReplayError, match="told before"):
         a.sessions.verification(session).toss()
@@ -169,12 +185,83 @@ def test_nothing_is_decrypted_out_of_turn_and_a_challenge_is_answered_once(proto
         a.sessions.verification(session).receive_toss(2, parties.changed(tosses[2], seed=bytes(32)))
     a.sessions.verification(session).receive_toss(2, tosses[2])
     b.sessions.verification(session).receive_toss(1, tosses[1])
-    deal = protocol._next_deal(2)
-    a.sessions.open_proof(session, deal)
+    a.sessions.open_proof(session)
     with pytest.raises(ReplayError):
-        a.sessions.open_proof(session, protocol._next_deal(2))
+        a.sessions.open_proof(session)
     with pytest.raises(ReplayError, match="accepted"):
         b.sessions.partial(session)
+
+
+def test_members_that_are_told_of_different_deals_notice_before_the_toss_and_frame_nobody(protocol, monkeypatch):
+    reinstate(protocol)
+    rng, other = np.random.default_rng(8), protocol._deal(2)
+    told, refusals, sent = Sessions.use_deal, len(protocol._exchange.refusals), len(protocol.ledger.messages)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Sessions, "use_deal", lambda self, sid, deal: told(self, sid, deal if self._member == 1 else other)
+        )
+        with pytest.raises(IntegrityError, match="another deal") as error:
+            protocol.match(queries(rng))
+    assert not isinstance(error.value, ProofRefused)
+    assert not any(m.kind == "ProofToss" for m in protocol.ledger.messages[sent:])
+    assert len(protocol._exchange.refusals) == refusals
+    assert protocol.match(queries(rng)) == []
+
+
+def test_the_evidence_is_what_the_platform_signed_and_anybody_can_verify(protocol):
+    reinstate(protocol)
+    rng = np.random.default_rng(9)
+    cheat = next(iter(cheats.RESULT_CHEATS))
+    with cheats.cheating(protocol, cheat, rng), pytest.raises(ProofRefused) as refused:
+        protocol.match(queries(rng))
+    public = Verifier(protocol._checker._identity.public)
+    header = public.verify(decode(refused.value.evidence, SignedHeader), ScanHeader)
+    told = protocol._exchange.refusals[-1]
+    assert public.verify(told.header, ScanHeader) == header
+    assert (header.platform, header.session) == (told.platform, told.session)
+    member = protocol._members[1]
+    forged = Identity("platform-1").sign(header, SignedHeader)
+    for fields in ({"header": forged}, {"session": bytes(16)}, {"platform": "exchange"}, {"platform": "platform-9"}):
+        bad = parties.changed(told, member="member-1", **fields)
+        with pytest.raises(IntegrityError):
+            protocol._exchange.receive_refusal(member.identity.sign(bad, SignedRefusal))
+
+
+def test_residues_out_of_range_are_refused_before_the_toss_and_cost_the_platform_nothing(protocol, monkeypatch):
+    reinstate(protocol)
+    rng, honest = np.random.default_rng(10), checker.scan_block
+
+    def bad(*arguments):
+        c1, c0 = honest(*arguments)
+        c1[0] |= np.uint64(2**64 - 1)
+        return c1, c0
+
+    sent = len(protocol.ledger.messages)
+    with monkeypatch.context() as patch:
+        patch.setattr(checker, "scan_block", bad)
+        with pytest.raises(MessageError, match="not below its prime"):
+            protocol.match(queries(rng))
+    assert not any(m.kind == "ProofToss" for m in protocol.ledger.messages[sent:])
+    assert protocol.match(queries(rng)) == []
+
+
+def test_a_challenged_batch_that_is_not_finished_counts_as_failed(protocol):
+    reinstate(protocol)
+    rng, refusals = np.random.default_rng(11), len(protocol._exchange.refusals)
+    with pytest.raises(MessageError):
+        relayed(protocol, rng, lambda m: parties.changed(m, linear=memoryview(b"")), ProofOpening)
+    with pytest.raises(IntegrityError, match="not finished: reinstate"):
+        protocol.match(queries(rng))
+    assert len(protocol._exchange.refusals) == refusals  # nobody signs that it was the platform
+    for member in (1, 2):
+        protocol._members[member].sessions.reinstate("platform-1")
+    assert protocol.match(queries(rng)) == []
+
+
+def test_numbers_beyond_every_prime_are_refused():
+    for value in (-(2**63), 2**63 - 1, PRIMES[0], -PRIMES[0]):
+        with pytest.raises(MessageError, match="not below its prime"):
+            proof.read_values(np.full((2, 1), value, dtype=np.int64).data.cast("B"), 1, "sums")
 
 
 def test_shares_add_up_over_the_integers_and_each_looks_uniform():

@@ -119,7 +119,8 @@ def test_the_steps_give_the_matches(bank):
 
 HEADERS = [
     ({"pair": [1, 3]}, 2, MessageError, "not for member-2"),
-    ({"pair": [2, 2]}, 2, MessageError, "not for member"),
+    ({"pair": [2, 2]}, 2, MessageError, "no pair of members"),
+    ({"pair": [1, 2, 1]}, 1, MessageError, "not for member"),
     ({"pair": [1, 2, 3]}, 2, MessageError, r"not for member|no pair"),
     ({"pair": [7, 2]}, 2, MessageError, "no pair"),
     ({"batch": 7}, 1, MessageError, "batch of another size"),
@@ -189,7 +190,7 @@ def test_results_signed_by_somebody_else_are_refused(bank):
     header = decode(to_a.header.body, ScanHeader)
     with pytest.raises(IntegrityError, match="signature of platform-1 does not verify"):
         a.receive_results("platform-1", changed(to_a, header=Identity("platform-1").sign(header, SignedHeader)))
-    with pytest.raises(IntegrityError, match="not in the manifest"):
+    with pytest.raises(IntegrityError, match="no platform of the manifest"):
         a.receive_results("platform-9", to_a)
     with pytest.raises(IntegrityError, match="does not verify"):
         a.receive_results("platform-1", changed(to_a, header=SignedHeader(to_a.header.body, bytes(64))))
@@ -249,14 +250,10 @@ def test_residues_not_below_their_prime_are_refused(bank, part, member):
         with pytest.raises(MessageError, match="partial decryption: a residue is not below its prime"):
             a.receive_partial(2, message)
     else:
-        session, to_a, to_b = start(protocol, **{f"{part}_digest": digest(part, bad)})
-        a, b = sessions(protocol)
-        one = a.receive_results("platform-1", changed(to_a, **{part: bad}))
-        two = b.receive_results("platform-1", changed(to_b, c1=bad) if part == "c1" else to_b)
-        a.receive_header(2, two)
-        b.receive_header(1, one)
+        _, to_a, to_b = start(protocol, **{f"{part}_digest": digest(part, bad)})
+        given = {1: to_a, 2: to_b}[member]
         with pytest.raises(MessageError, match=f"{part}: a residue is not below its prime"):
-            a.receive_partial(2, crossed(b.partial(session)))
+            sessions(protocol)[member - 1].receive_results("platform-1", changed(given, **{part: bad}))
     unharmed(protocol, bank.oracle, bank.rng)
 
 
@@ -536,12 +533,12 @@ def test_a_query_over_the_cap_gets_that_many_and_many(bank):
 def test_the_daily_budget_of_results_holds_and_comes_back(bank, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(budgets.time, "time", lambda: now[0])
-    protocol = scan(daily_results=24)
+    protocol = scan(daily_results=36)
     protocol.enroll(["a"], ZERO)
     for _ in range(3):
         assert len(protocol.match(ZERO)) == 1
         now[0] += 100
-    with pytest.raises(BudgetExceeded, match="24 results") as error:
+    with pytest.raises(BudgetExceeded, match="36 results") as error:
         protocol.match(ZERO)
     assert error.value.retry_after == pytest.approx(86_400 - 300)
     now[0] += error.value.retry_after + 1
@@ -553,8 +550,30 @@ def test_the_daily_budget_of_results_holds_and_comes_back(bank, monkeypatch):
         assert len(protocol.match(ZERO)) == 1
 
 
+def test_no_mix_of_pairs_gets_more_results_than_the_manifest_admits():
+    protocol = scan(daily_results=100, batch=10)
+    protocol.enroll(["a"], ZERO)
+    got = 0
+    for _ in range(3):
+        for protocol.pair in ((1, 2), (1, 3), (2, 3), (2, 1)):
+            for _ in range(2):
+                try:
+                    got += 10 * bool(protocol.match(ZERO))
+                except BudgetExceeded:
+                    continue
+    assert 60 <= got <= 100  # 60 a member; what one admits and the other refuses is spent
+
+
+def test_only_platforms_may_ask(bank):
+    protocol = bank.protocol
+    _, to_a, _ = start(protocol)
+    for name in ("exchange", "member-2", "member-3", "nobody"):
+        with pytest.raises(IntegrityError, match=f"{name} is no platform"):
+            sessions(protocol)[0].receive_results(name, to_a)
+
+
 def test_refused_results_cost_no_budget():
-    protocol = scan(daily_results=8)
+    protocol = scan(daily_results=12)
     protocol.enroll(["a"], ZERO)
     for _ in range(3):
         _, to_a, _ = start(protocol, batch=7)
