@@ -137,7 +137,7 @@ class Checker:
         """folder: where blocks are kept. executor: whose workers multiply, if not this process; they read `folder`."""
         self.zeros = ZeroPool(public_key, pinned.manifest.batch, parameters.n)
         self.bank = BlockStore(pinned, parameters, folder)
-        self._identity = identity
+        self._identity = identity.under(pinned.digest)
         self._pinned = pinned
         self._parameters = parameters
         self._executor = executor

@@ -39,15 +39,15 @@ class Pinned:
         self.manifest = manifest
         self.raw = signed.manifest
         self.digest = digest("manifest", signed.manifest)
-        self.parties = {keys.name: Verifier(keys) for keys in distinct(manifest.parties)}
+        self.parties = {keys.name: Verifier(keys, self.digest) for keys in distinct(manifest.parties)}
         for member in MEMBERS:
             if f"member-{member}" not in self.parties:
                 raise MessageError(f"manifest: member-{member} is missing")
-        _check_signatures(signed, self.parties, needed=3)
+        _check_signatures(signed, manifest, needed=3)
         if before is not None:
             if manifest.epoch <= before.manifest.epoch:
                 raise IntegrityError(f"manifest: epoch {manifest.epoch} does not follow {before.manifest.epoch}")
-            _check_signatures(signed, before.parties, needed=2)
+            _check_signatures(signed, before.manifest, needed=2)
         m = manifest
         self.parameters = Parameters(m.parameter_set, m.lanes, m.bits, m.threshold, allow_unsafe_threshold)
         if self.parameters.insecure and not allow_insecure:
@@ -95,7 +95,9 @@ def distinct(parties: list[PublicKeys]) -> list[PublicKeys]:
     return parties
 
 
-def _check_signatures(signed: SignedManifest, parties: dict[str, Verifier], needed: int) -> None:
+def _check_signatures(signed: SignedManifest, named: Manifest, needed: int) -> None:
+    """Signatures of a manifest itself are under none."""
+    parties = {keys.name: Verifier(keys) for keys in named.parties}
     signers = set()
     for signature in signed.signatures:
         for member in MEMBERS:

@@ -60,7 +60,7 @@ class Member:
         check_agreed(manifest, agreed)
         if manifest.epoch <= max(self._signed_epoch, before.manifest.epoch if before else 0):
             raise IntegrityError(f"manifest: epoch {manifest.epoch} does not follow the one before; take a later one")
-        signed = self.identity.sign(manifest, SignedManifestPart)
+        signed = self.identity.under(b"").sign(manifest, SignedManifestPart)
         self._signed_epoch, self._before = manifest.epoch, before
         self._expected = digest("manifest", signed.body)
         return signed
@@ -81,6 +81,7 @@ class Member:
         if pinned.parameters != parameters:
             raise IntegrityError("manifest: its parameters are not the ones agreed on")
         self._pinned, self._parameters = pinned, parameters
+        self.identity = self.identity.under(pinned.digest)
         self.ceremony = Ceremony(self.number, self.identity, pinned, parameters)
         self.custody = Custody(self.number, self.identity, pinned, parameters)
         self.sessions = Sessions(self.number, self.identity, pinned, parameters, self.custody)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from copy import copy
 from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -62,6 +63,7 @@ class Identity:
         self._x25519 = X25519PrivateKey.generate()
         self._opener = MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
         self._signer = Ed25519PrivateKey.generate()
+        self._manifest = b""
 
     def __repr__(self) -> str:
         return f"<Identity of {self.name}>"
@@ -75,10 +77,16 @@ class Identity:
             self._signer.public_key().public_bytes_raw(),
         )
 
+    def under(self, manifest: bytes) -> Identity:
+        """The same keys, signing under the manifest of this digest: nothing it signs counts under another one."""
+        bound = copy(self)
+        bound._manifest = manifest
+        return bound
+
     def sign(self, message: Message, kind: type[S]) -> S:
         """The message with this party's signature, as a message of type `kind`."""
         body = encode(message)
-        return kind(body, self._signer.sign(_to_sign(type(message), body)))
+        return kind(body, self._signer.sign(_to_sign(self._manifest, type(message), body)))
 
     def open(self, sealed: bytes, info: bytes) -> bytes:
         """What was sealed to this party under `info`. Raises IntegrityError."""
@@ -96,9 +104,10 @@ def open_sealed(key: MLKEM768X25519PrivateKey, sealed: bytes, info: bytes) -> by
 class Verifier:
     """Another party's public keys, checked."""
 
-    def __init__(self, keys: PublicKeys) -> None:
-        """Raises MessageError for keys that are not keys."""
+    def __init__(self, keys: PublicKeys, manifest: bytes = b"") -> None:
+        """manifest: digest of the one under which signatures count. Raises MessageError for keys that are not keys."""
         self.name = keys.name
+        self._manifest = manifest
         if len(keys.seal) != _MLKEM_BYTES + _X25519_BYTES or len(keys.verify) != _ED25519_BYTES:
             raise MessageError(f"the keys of {keys.name} have the wrong length")
         try:
@@ -117,14 +126,14 @@ class Verifier:
     def verify(self, signed: Signed, kind: type[M]) -> M:
         """The message of type `kind` that this party signed. Raises IntegrityError, MessageError."""
         try:
-            self._verifier.verify(signed.signature, _to_sign(kind, signed.body))
+            self._verifier.verify(signed.signature, _to_sign(self._manifest, kind, signed.body))
         except InvalidSignature:
             raise IntegrityError(f"{kind.__name__}: the signature of {self.name} does not verify") from None
         return decode(signed.body, kind)
 
 
-def _to_sign(kind: type[Message], body: bytes) -> bytes:
-    return b"hushmatch-scan " + kind.__name__.encode() + b"\0" + body
+def _to_sign(manifest: bytes, kind: type[Message], body: bytes) -> bytes:
+    return b"hushmatch-scan " + kind.__name__.encode() + b"\0" + manifest + b"\0" + body
 
 
 def digest(label: str, *parts: bytes | memoryview) -> bytes:

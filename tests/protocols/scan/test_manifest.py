@@ -165,6 +165,17 @@ def test_signatures_are_for_one_kind_of_message():
         Verifier(one.public).verify(changed(signed_part, body=flipped(signed_part.body)), Manifest)
 
 
+def test_signatures_are_for_one_manifest():
+    """What was signed in one epoch is nothing in the next, though the keys are the same."""
+    one = Identity("member-1")
+    manifest = draft([one.public])
+    for under, against in ((b"one", b"two"), (b"one", b""), (b"", b"two")):
+        message = one.under(under).sign(manifest, SignedManifestPart)
+        assert Verifier(one.public, under).verify(message, Manifest) == manifest
+        with pytest.raises(IntegrityError, match="does not verify"):
+            Verifier(one.public, against).verify(message, Manifest)
+
+
 def test_sealing_is_for_one_party_and_context():
     one, two = Identity("member-1"), Identity("member-2")
     sealed = Verifier(one.public).seal(b"plain", b"context")

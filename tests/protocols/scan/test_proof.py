@@ -214,7 +214,7 @@ def test_the_evidence_is_what_the_platform_signed_and_anybody_can_verify(protoco
     cheat = next(iter(cheats.RESULT_CHEATS))
     with cheats.cheating(protocol, cheat, rng), pytest.raises(ProofRefused) as refused:
         protocol.match(queries(rng))
-    public = Verifier(protocol._checker._identity.public)
+    public = Verifier(protocol._checker._identity.public, protocol._client._pinned.digest)
     header = public.verify(decode(refused.value.evidence, SignedHeader), ScanHeader)
     told = protocol._exchange.refusals[-1]
     assert public.verify(told.header, ScanHeader) == header
