@@ -30,7 +30,7 @@ from protocols.scan.comparison import Comparison, gates
 from protocols.scan.custody import Custody
 from protocols.scan.dealing import Stock, chunks, dealt_squares
 from protocols.scan.encryption import PublicKey
-from protocols.scan.keys import MEMBERS, KeyShare, half_unit
+from protocols.scan.keys import MEMBERS, KeyShare
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import (
     GateOpening,
@@ -53,6 +53,7 @@ from protocols.scan.proof_messages import ProofDeal, ProofOpening, ProofRefusal,
 from protocols.scan.ring import Residues, ring_of
 from protocols.scan.sampling import Stream, derive
 from protocols.scan.sealing import Identity, digest, same
+from protocols.scan.standing import Standing, standing
 from protocols.scan.verification import Verification, proof_of, results_digest
 
 
@@ -78,16 +79,6 @@ class _Session:
     many: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Standing:
-    """What is computed from a block's live slots: tombstones plus floor(q/2t), (2, lanes, n); their bit planes."""
-
-    version: int
-    revision: int
-    added: Residues
-    live: Words
-
-
 class Sessions:
     """Member `member`'s sessions, triples in stock, and budgets. Thread-safe by session."""
 
@@ -104,7 +95,7 @@ class Sessions:
         self._ring = ring_of(parameters.n)
         self._sessions: dict[bytes, _Session] = {}
         self._seen: set[bytes] = set()
-        self._kept: dict[int, _Standing] = {}
+        self._kept: dict[int, Standing] = {}
         self.stock = Stock(parameters)
         self._lock = threading.Lock()
 
@@ -283,20 +274,15 @@ class Sessions:
         words = as_array(session.c1, np.uint64, shape, "c1")
         return np.stack([unpack(row, "c1") for row in words])
 
-    def _standing(self, session: _Session) -> _Standing:
+    def _standing(self, session: _Session) -> Standing:
         """What the block's live slots come to, made anew after a withdrawal. Raises StaleVersion."""
-        p, block = self._parameters, session.header.block
+        block = session.header.block
         slots = self._custody.blocks[block]
         if slots.version != session.header.version:
             raise StaleVersion("the block was rebuilt during the session")
         kept = self._kept.get(block)
         if kept is None or (kept.version, kept.revision) != (slots.version, slots.revision):
-            weights = np.uint64(2 * (p.threshold + 1)) << (np.uint64(WIDTH) * np.arange(FIELDS, dtype=np.uint64))
-            message = slots.tombstones().astype(np.uint64) @ weights
-            scaled = self._ring.scale_up(message.reshape(slots.lanes, p.n))
-            added = self._ring.add(scaled, half_unit(p.n, slots.lanes))
-            kept = _Standing(slots.version, slots.revision, added, slots.live_mask())
-            self._kept[block] = kept
+            kept = self._kept[block] = standing(slots, self._parameters)
         return kept
 
     def _planes(self, session: _Session) -> Words:
