@@ -135,11 +135,14 @@ class Checker:
         executor: Executor | None = None,
     ) -> None:
         """folder: where blocks are kept. executor: whose workers multiply, if not this process; they read `folder`."""
-        self.zeros = ZeroPool(public_key, pinned.manifest.batch, parameters.n)
+        self.name = identity.name
+        self.batch = pinned.manifest.batch
+        self.proofs = pinned.manifest.proofs
+        self.parameters = parameters
+        self.zeros = ZeroPool(public_key, self.batch, parameters.n)
         self.bank = BlockStore(pinned, parameters, folder)
         self._identity = identity.under(pinned.digest)
         self._pinned = pinned
-        self._parameters = parameters
         self._executor = executor
         self._open: dict[bytes, OpenScan] = {}
 
@@ -171,11 +174,11 @@ class Checker:
         hashes = self._padded(hashes)
         zeros = self.zeros.take(installed.lanes)
         if self._executor is None:
-            c1, c0 = scan_block(installed.planes, hashes, zeros.ciphertexts, self._parameters)
+            c1, c0 = scan_block(installed.planes, hashes, zeros.ciphertexts, self.parameters)
             elsewhere = 0.0
         else:
             path = Path(str(installed.planes.filename))  # type: ignore[attr-defined]
-            work = self._executor.submit(scan_file, path, hashes, zeros.ciphertexts, self._parameters)
+            work = self._executor.submit(scan_file, path, hashes, zeros.ciphertexts, self.parameters)
             c1, c0, elsewhere = work.result()
         scanned = Scanned(secrets.token_bytes(16), installed, c1, c0, elsewhere)
         self._open[scanned.session] = OpenScan(block, installed.version, pair, hashes, zeros.randomness)
@@ -187,15 +190,15 @@ class Checker:
         c1_digest, c0_digest = (digest("c1", scanned.c1.data.cast("B")), digest("c0", scanned.c0.data.cast("B")))
         sealed, shares_digest, nothing = [b"", b""], [], memoryview(b"")
         masked = nothing
-        if manifest.proofs:
+        if self.proofs:
             seeds = fresh_seed(), fresh_seed()
-            size = length(self._parameters, scanned.installed.lanes)
+            size = length(self.parameters, scanned.installed.lanes)
             shares = np.empty((len(scan.hashes), size), dtype=np.uint64)
             split(statements(scan.hashes, scan.randomness), *seeds, shares)
             fields = session, manifest.epoch, scan.version, scan.block
             results = results_digest(c1_digest, c0_digest)
             for index, (member, seed) in enumerate(zip(scan.pair, seeds, strict=True)):
-                info = share_info(fields, self._identity.name, member, results)
+                info = share_info(fields, self.name, member, results)
                 sealed[index] = self._pinned.parties[f"member-{member}"].seal(seed, info)
             masked = shares.data.cast("B")
             shares_digest = [digest("shares", sealed[0], masked), digest("shares", sealed[1], nothing)]
@@ -207,7 +210,7 @@ class Checker:
             scanned.installed.digest,
             list(scan.pair),
             len(scan.hashes),
-            self._identity.name,
+            self.name,
             c0_digest,
             c1_digest,
             shares_digest,
@@ -217,7 +220,7 @@ class Checker:
         return ScanResults(signed, c1, c0, sealed[0], masked), ScanResults(signed, c1, nothing, sealed[1], nothing)
 
     def _padded(self, hashes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        batch, width = self._pinned.manifest.batch, self._parameters.bits // 8
+        batch, width = self._pinned.manifest.batch, self.parameters.bits // 8
         if len(hashes) > batch:
             raise MessageError(f"{len(hashes)} queries do not fit a batch of {batch}")
         filler = np.frombuffer(secrets.token_bytes((batch - len(hashes)) * width), dtype=np.uint8)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from protocols.base import ConfigurationError, IntegrityError
+from protocols.base import ConfigurationError, IntegrityError, MessageError
 from protocols.scan.audit import Auditor
 from protocols.scan.blocks import BlockStore
 from protocols.scan.ceremony import Ceremony, read_committee_key
 from protocols.scan.custody import Custody
+from protocols.scan.dealing import deal
 from protocols.scan.encryption import PublicKey, common_polynomial
+from protocols.scan.keys import MEMBERS
 from protocols.scan.manifest import Pinned, check_agreed, distinct
 from protocols.scan.messages import (
     BlockDigest,
     CommitteeKey,
     Manifest,
+    PlaneShares,
     SignedBlockDigest,
     SignedManifest,
     SignedManifestPart,
+    TripleCorrection,
+    TripleSeed,
 )
 from protocols.scan.parameters import Parameters
 from protocols.scan.proof import check_parameters
@@ -103,6 +109,23 @@ class Member:
         self.sessions.use_keys(key_share, pair_keys, public_key)
         del self.ceremony
         return committee_key
+
+    def planes(self, block: int, share: int, step: int) -> Iterator[PlaneShares]:
+        """Encryptions of a share's planes, `step` planes a message; kept for the audit. Raises as `custody.planes`."""
+        for planes in self.custody.planes(block, share, step):
+            if self._pinned.manifest.proofs:
+                self.auditor.keep(planes)
+            yield planes
+
+    def deal(self, pair: tuple[int, int], lanes: int) -> tuple[TripleSeed, TripleCorrection]:
+        """As the dealer: what members A and B of `pair` compare a batch with, against a block of `lanes` lanes.
+
+        Raises MessageError if this member is of the pair.
+        """
+        if self.number in pair or not set(pair) <= set(MEMBERS) or not 1 <= lanes <= self._parameters.lanes:
+            raise MessageError(f"deal: for {pair} and {lanes} lanes {self.name} deals nothing")
+        manifest = self._pinned.manifest
+        return deal(self._parameters, lanes, manifest.batch, manifest.proofs)
 
     def sign_block(self, message: BlockDigest) -> SignedBlockDigest:
         """Sign the digest of a block that passed its audit. Raises IntegrityError, StaleVersion, ReplayError."""

@@ -1,7 +1,7 @@
 """Every role of the encrypted scan in one process, talking through encoded messages only.
 
-This file holds the order of messages and nothing else: a deployment over a network calls the same role objects in the
-same order. Channels between members must be encrypted there: a dealer who read them would see what it dealt for.
+`founding`, `enrolling` and `matching` hold the order of messages; a deployment over a network runs them too, and seals
+what one member tells another: a dealer who read it would see what it dealt for.
 """
 
 from __future__ import annotations
@@ -9,48 +9,38 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from itertools import permutations, product
+from itertools import permutations
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from msgspec import structs
 from threadpoolctl import ThreadpoolController
 
-from protocols.base import (
-    Capabilities,
-    ConfigurationError,
-    Hashes,
-    HushmatchError,
-    IntegrityError,
-    Protocol,
-    ProtocolError,
-)
-from protocols.ledger import Message, encode
-from protocols.scan.ceremony import PAIRS, read_committee_key
-from protocols.scan.checker import Checker, Scanned
+from protocols.base import Capabilities, ConfigurationError, Hashes, IntegrityError, Protocol, ProtocolError
+from protocols.ledger import encode
+from protocols.scan.blocks import BlockStore
+from protocols.scan.ceremony import read_committee_key
+from protocols.scan.checker import Checker
 from protocols.scan.client import Client
-from protocols.scan.comparison import rounds
-from protocols.scan.custody import encryptor
-from protocols.scan.dealing import chunks, deal
 from protocols.scan.encryption import PublicKey, common_polynomial
-from protocols.scan.entries import SHARES
+from protocols.scan.enrolling import abandon, check, update, withdraw
 from protocols.scan.exchange import Exchange
+from protocols.scan.founding import make_key
 from protocols.scan.keys import MEMBERS
 from protocols.scan.manifest import Pinned
+from protocols.scan.matching import answer, deal
 from protocols.scan.member import Member
 from protocols.scan.messages import (
     MESSAGES,
     BlockDigest,
     BlockPlanes,
     CaseWithdrawal,
-    CommitteeKey,
     EntryWithdrawal,
     Manifest,
-    PlaneShares,
     Receipts,
     SignedManifest,
     SignedReceipt,
@@ -60,15 +50,10 @@ from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
 from protocols.scan.product import check_exactness
 from protocols.scan.proof import length
 from protocols.scan.proof_messages import PROOF_MESSAGES
-from protocols.scan.proved import audit, verify
 from protocols.scan.sealing import Identity, digest
 
 _ENROLL_STEP = 1024  # entries sealed and checked together
-_PLANES_STEP = 16  # planes a message
 _PLATFORM = "platform-1"
-
-M = TypeVar("M", bound=Message)
-T = TypeVar("T")
 
 
 class Scan(Protocol):
@@ -197,56 +182,13 @@ class Scan(Protocol):
         insecure, unsafe = self.parameters.insecure, self.parameters.allow_unsafe_threshold
         pin_it = partial(Pinned, expected_digest=pin, allow_insecure=insecure, allow_unsafe_threshold=unsafe)
         pinned = pin_it(signed)
-        key = self._make_key()
+        key = make_key(self.ledger, list(self._members.values()))
         for_platform = pin_it(send("exchange", _PLATFORM, signed))
         b = read_committee_key(send("exchange", _PLATFORM, key), self.parameters)
         public_key = PublicKey(common_polynomial(self.parameters, 1, for_platform.raw), b)
         self._exchange = Exchange(exchange, pinned, self.parameters, self._folder / "exchange")
         self._checker = Checker(platform, for_platform, self.parameters, public_key, self._folder / _PLATFORM, executor)
         self._client = Client(pin_it(send("exchange", "client", signed)), self.parameters)
-
-    def _make_key(self) -> CommitteeKey:
-        """The ceremony. Raises IntegrityError that names who is at fault."""
-        send = self.ledger.send
-        members = list(self._members.values())
-        self._all_to_all(lambda m: m.ceremony.commit(), lambda m, s, x: m.ceremony.receive_commitment(s, x))
-        for dealer, receiver in permutations(members, 2):
-            with self.ledger.cpu(dealer.name):
-                contribution = dealer.ceremony.contribute(receiver.number)
-            contribution = send(dealer.name, receiver.name, contribution)
-            with self.ledger.cpu(receiver.name):
-                receiver.ceremony.receive_contribution(dealer.number, contribution)
-        self._all_to_all(lambda m: m.ceremony.test_vector(), lambda m, s, x: m.ceremony.receive_test_vector(s, x))
-        for dealer_number, pair in product(MEMBERS, PAIRS):
-            a, b = (self._members[number] for number in pair)
-            with self.ledger.cpu(b.name):
-                masked = b.ceremony.mask(dealer_number, pair)
-            masked = send(b.name, a.name, masked)
-            with self.ledger.cpu(a.name):
-                a.ceremony.unmask(dealer_number, pair, masked)
-            for m in (a, b):
-                for other in members:
-                    if other is not m:
-                        share = send(m.name, other.name, m.ceremony.open_share(dealer_number, pair))
-                        other.ceremony.receive_share(m.number, share)
-        self._all_to_all(lambda m: m.ceremony.tell_plaintext(), lambda m, s, x: m.ceremony.receive_plaintext(s, x))
-        keys = [send(member.name, "exchange", member.finish_ceremony()) for member in members]
-        if any(key.b != keys[0].b for key in keys):
-            raise IntegrityError("ceremony: the members made different public keys")
-        return keys[0]
-
-    def _all_to_all(self, make: Callable[[Member], M], take: Callable[[Member, int, M], None]) -> None:
-        """A round: each member that is there makes one message, then all get each other's."""
-        made = []
-        for sender in self._present():
-            with self.ledger.cpu(sender.name):
-                made.append((sender, make(sender)))
-        for sender, message in made:
-            for receiver in self._present():
-                if receiver is not sender:
-                    received = self.ledger.send(sender.name, receiver.name, message)
-                    with self.ledger.cpu(receiver.name):
-                        take(receiver, sender.number, received)
 
     def _present(self) -> list[Member]:
         return [member for member in self._members.values() if member.number != self._away]
@@ -269,12 +211,8 @@ class Scan(Protocol):
 
     def _abandon(self) -> None:
         """Undo an enrolment that failed before its entries had slots."""
-        send, receipts = self.ledger.send, []
-        abandoned = self._exchange.abandon()
-        for member in self._members.values():
-            receipt = member.custody.abandon(send("exchange", member.name, abandoned))
-            receipts.append(send(member.name, "exchange", receipt))
-        self._client.check_abandoned(send("exchange", "client", Receipts(receipts)))
+        receipts = abandon(self.ledger, list(self._members.values()), self._exchange.abandon())
+        self._client.check_abandoned(self.ledger.send("exchange", "client", Receipts(receipts)))
 
     def _enroll_step(self, cases: list[str], hashes: Hashes) -> None:
         send, cpu = self.ledger.send, self.ledger.cpu
@@ -283,18 +221,8 @@ class Scan(Protocol):
         enrollment = send("client", "exchange", enrollment)
         with cpu("exchange"):
             parts = self._exchange.receive(enrollment)
-        batch = parts[1].batch
-        received = {m.number: send("exchange", m.name, parts[m.number]) for m in self._present()}
-        self._all_to_all(
-            lambda m: m.custody.receive(received[m.number]), lambda m, s, x: m.custody.receive_commitment(s, x)
-        )
-        self._all_to_all(lambda m: m.custody.toss(batch), lambda m, s, x: m.custody.receive_toss(s, x))
-        settled = False
-        while not settled:
-            self._all_to_all(lambda m: m.custody.opening(batch), lambda m, s, x: m.custody.receive_opening(s, x))
-            settled = all([m.custody.settle(batch) for m in self._present()])
-        receipts = {m.number: [send(m.name, "exchange", r) for r in m.custody.conclude(batch)] for m in self._present()}
-        accepted, refused = self._exchange.settle(batch, receipts)
+        receipts = check(self.ledger, self._present(), parts)
+        accepted, refused = self._exchange.settle(parts[1].batch, receipts)
         if refused:
             raise IntegrityError(f"the members refuse entries of {', '.join(refused)}: they are not well-formed")
         self._client.check_accepted(send("exchange", "client", accepted))
@@ -303,54 +231,12 @@ class Scan(Protocol):
         """Bring every role that is there to a new version of the bank."""
         if not slot_map.blocks:
             return
-        send, cpu, present = self.ledger.send, self.ledger.cpu, self._present()
-        maps = {m.number: send("exchange", m.name, slot_map) for m in present}
-        self._all_to_all(
-            lambda m: m.custody.receive_map(maps[m.number]), lambda m, s, x: m.custody.receive_map_digest(s, x)
-        )
-        for member in present:
-            member.custody.accept_map()
-        self._exchange.adopt(slot_map)
-        self._missed += [slot_map] if self._away else []
-        for done, block in enumerate(slot_map.blocks):
-            self._progress("building blocks", done, len(slot_map.blocks))
-            parts = [self._planes(block, share) for share in SHARES]
-            for built in self._timed("exchange", self._exchange.build(block, slot_map.version, parts)):
-                if isinstance(built, BlockPlanes):
-                    planes = send("exchange", _PLATFORM, built)
-                    with cpu(_PLATFORM):
-                        self._checker.receive_planes(planes)
-                    for member in present if self.proofs else []:
-                        member.bank.receive_planes(send("exchange", member.name, built))
-                else:
-                    digests = {m.name: send("exchange", m.name, built) for m in present}
-                    if self.proofs:
-                        audit(self.ledger, present, digests)
-                    signatures = [send(m.name, "exchange", m.sign_block(digests[m.name])) for m in present]
-                    self._missed += [built] if self._away else []
-            published = self._exchange.publish(block, signatures)
-            for member in present if self.proofs else []:
-                member.bank.install(send("exchange", member.name, published))
-            published = send("exchange", _PLATFORM, published)
-            with cpu(_PLATFORM):
-                self._checker.install(published)
-        self._progress("building blocks", len(slot_map.blocks), len(slot_map.blocks))
-
-    def _planes(self, block: int, share: int) -> Iterator[PlaneShares]:
-        member = self._members[encryptor(share, self._away or 0)]
-        for planes in self._timed(member.name, member.custody.planes(block, share, _PLANES_STEP)):
-            if self.proofs:
-                member.auditor.keep(planes)
-            yield self.ledger.send(member.name, "exchange", planes)
-
-    def _timed(self, role: str, iterator: Iterator[T]) -> Iterator[T]:
-        """The iterator's items, the CPU time of making them counted for `role`."""
-        while True:
-            with self.ledger.cpu(role):
-                item = next(iterator, None)
-            if item is None:
-                return
-            yield item
+        present = self._present()
+        keepers: dict[str, BlockStore | Checker] = {_PLATFORM: self._checker}
+        if self.proofs:
+            keepers |= {member.name: member.bank for member in present}
+        digests = update(self.ledger, self._exchange, present, slot_map, keepers, self._progress, self.proofs)
+        self._missed += [slot_map, *digests] if self._away else []
 
     def rebuild(self) -> None:
         """Build every block anew in which a withdrawn entry still stands as ciphertext."""
@@ -416,54 +302,13 @@ class Scan(Protocol):
         """One batch against one block, from the platform's uploads to its answer."""
         cpu, platform = self.ledger.cpu, self._checker
         a, b = (self._members[number] for number in self.pair)
-        lanes = platform.blocks[block].lanes
         with cpu(_PLATFORM, "encryption of zero"):
-            platform.zeros.prepare(lanes)
+            platform.zeros.prepare(platform.blocks[block].lanes)
         with cpu(_PLATFORM, "product"):
             scanned = platform.scan(hashes, block, self.pair)
         self.ledger.charge(_PLATFORM, "product", scanned.elsewhere)
-        try:
-            return [(start + query, case) for query, case in self._answer(scanned, lanes, len(hashes))]
-        except HushmatchError:
-            for role in (platform, a.sessions, b.sessions):
-                role.abandon(scanned.session)
-            raise
-
-    def _answer(self, scanned: Scanned, lanes: int, asked: int) -> list[tuple[int, str]]:
-        """From a batch of results to the platform's answer: (query, case), of the first `asked` queries."""
-        send, cpu, platform, session = self.ledger.send, self.ledger.cpu, self._checker, scanned.session
-        a, b = (self._members[number] for number in self.pair)
-        with cpu(_PLATFORM, "proof" if self.proofs else "product"):
-            to_a, to_b = platform.results(scanned)
-        headers = {}
-        for member, results in ((a, to_a), (b, to_b)):
-            received = send(_PLATFORM, member.name, results)
-            with cpu(member.name, "decryption"):
-                headers[member.number] = member.sessions.receive_results(_PLATFORM, received)
-        del to_a, to_b, received
-        b.sessions.receive_header(a.number, send(a.name, b.name, headers[a.number]))
-        a.sessions.receive_header(b.number, send(b.name, a.name, headers[b.number]))
-        deal_id = self._next_deal(lanes)
-        if self.proofs:
-            verify(self.ledger, self._exchange, a, b, session, deal_id)
-        with cpu(b.name, "decryption"):
-            masked = b.sessions.partial(session)
-        masked = send(b.name, a.name, masked)
-        with cpu(a.name, "decryption"):
-            a.sessions.receive_partial(b.number, masked)
-        self._compare(session, a, b, deal_id)
-        lists, counts = [], []
-        for member in (a, b):
-            with cpu(member.name, "comparison"):
-                match_list, match_counts = member.sessions.answer(session)
-            lists.append(send(member.name, "exchange", match_list))
-            counts.append(send(member.name, _PLATFORM, match_counts))
-        with cpu("exchange"):
-            handles = self._exchange.resolve((lists[0], lists[1]), self.pair)
-        handles = send("exchange", _PLATFORM, handles)
-        with cpu(_PLATFORM):
-            answer = platform.receive_answer(session, counts, handles)
-        return [(query, self._exchange.case_of(handle)) for query, handle in answer if query < asked]
+        found = answer(self.ledger, self._exchange, platform, a, b, scanned, self._next_deal)
+        return [(start + query, self._exchange.case_of(handle)) for query, handle in found if query < len(hashes)]
 
     def _next_deal(self, lanes: int) -> bytes:
         with self._stock_lock:
@@ -471,42 +316,13 @@ class Scan(Protocol):
             deal_id = stock.pop() if stock else None
         return deal_id or self._deal(lanes)
 
-    def _compare(self, session: bytes, a: Member, b: Member, deal_id: bytes) -> None:
-        send, cpu = self.ledger.send, self.ledger.cpu
-        for member in (a, b):
-            with cpu(member.name, "comparison"):
-                member.sessions.start_comparison(session, deal_id)
-        for chunk, round_ in product(range(len(chunks(self._batch))), range(len(rounds(self.parameters)))):
-            opened = []
-            for sender, receiver in ((a, b), (b, a)):
-                with cpu(sender.name, "comparison"):
-                    opening = sender.sessions.gate_opening(session, chunk, round_)
-                opened.append((receiver, sender, send(sender.name, receiver.name, opening)))
-            for receiver, sender, opening in opened:
-                with cpu(receiver.name, "comparison"):
-                    receiver.sessions.receive_gates(sender.number, opening)
-        shares = []
-        for sender, receiver in ((a, b), (b, a)):
-            with cpu(sender.name, "comparison"):
-                bits = sender.sessions.match_bits(session)
-            shares.append((receiver, sender, send(sender.name, receiver.name, bits)))
-        for receiver, sender, bits in shares:
-            with cpu(receiver.name, "comparison"):
-                receiver.sessions.receive_match_bits(sender.number, bits)
-
     def _deal(self, lanes: int) -> bytes:
         """Triples for one batch against a block, from the third member. Raises ProtocolError if it is away."""
         a, b = (self._members[number] for number in self.pair)
         dealer = next(m for m in self._members.values() if m.number not in self.pair)
         if dealer.number == self._away:
             raise ProtocolError(f"{dealer.name} is away and the triples dealt ahead are used up; bring it back")
-        with self.ledger.cpu(dealer.name, "dealing"):
-            seed, correction = deal(self.parameters, lanes, self._batch, self.proofs)
-        for member, message in ((a, seed), (b, correction)):
-            received = self.ledger.send(dealer.name, member.name, message)
-            with self.ledger.cpu(member.name, "comparison"):
-                member.sessions.stock.receive(dealer.number, received)
-        return seed.deal
+        return deal(self.ledger, dealer, a, b, lanes)
 
     def deal_ahead(self, batches: int) -> None:
         """Stock triples for so many batches against each block, so that the third member may be away for a while."""
@@ -516,12 +332,9 @@ class Scan(Protocol):
                 stock += [self._deal(block.lanes) for _ in range(batches)]
 
     def _withdraw(self, case: str) -> None:
-        send = self.ledger.send
-        withdrawal = self._exchange.withdraw(send("client", "exchange", CaseWithdrawal(case)).case)
-        receipts = {}
-        for member in self._present():
-            receipt = member.custody.withdraw(send("exchange", member.name, withdrawal))
-            receipts[member.number] = send(member.name, "exchange", receipt)
+        told = self.ledger.send("client", "exchange", CaseWithdrawal(case))
+        withdrawal = self._exchange.withdraw(told.case)
+        receipts = withdraw(self.ledger, self._present(), withdrawal)
         if self._away is not None:
             self._missed.append(withdrawal)
             self._unconfirmed.append((case, receipts))

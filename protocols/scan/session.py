@@ -49,7 +49,14 @@ from protocols.scan.messages import (
 )
 from protocols.scan.packing import Words, check_residues, field_planes, pack, positions, unpack
 from protocols.scan.parameters import FIELDS, RESIDUE_BITS, WIDTH, Parameters
-from protocols.scan.proof_messages import ProofDeal, ProofOpening, ProofRefusal, SignedRefusal
+from protocols.scan.proof_messages import (
+    ProofClosing,
+    ProofDeal,
+    ProofOpening,
+    ProofRefusal,
+    ProofToss,
+    SignedRefusal,
+)
 from protocols.scan.ring import Residues, ring_of
 from protocols.scan.sampling import Stream, derive
 from protocols.scan.sealing import Identity, digest, same
@@ -205,6 +212,23 @@ class Sessions:
         if not same(message.deal, digest("deal", session.deal.deal, bytes([dealer]))):
             raise IntegrityError(f"proof: member-{sender} was told of another deal; the platform is not at fault")
         proof.deal_agreed = True
+
+    def toss(self, session_id: bytes) -> ProofToss:
+        """This member's seed of the challenge, told once. Raises ReplayError."""
+        return self.verification(session_id).toss()
+
+    def receive_toss(self, sender: int, message: ProofToss) -> ProofOpening:
+        """The other member's seed; what to open. Raises IntegrityError, ProofRefused, ReplayError, StaleVersion."""
+        self.verification(message.session).receive_toss(sender, message)
+        return self.open_proof(message.session)
+
+    def receive_opening(self, sender: int, message: ProofOpening) -> ProofClosing:
+        """The other member's opening; the second round's. Raises ProofRefused, MessageError, ReplayError."""
+        return self.verification(message.session).receive_opening(sender, message)
+
+    def receive_closing(self, sender: int, message: ProofClosing) -> None:
+        """The other member's sign sums: the batch is accepted, or refused. Raises ProofRefused, MessageError."""
+        self.verification(message.session).receive_closing(sender, message)
 
     def open_proof(self, session_id: bytes) -> ProofOpening:
         """What this member opens of a challenged batch. Raises ProofRefused, ReplayError, StaleVersion."""

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from protocols.scan import checker as checker_module
-from protocols.scan import proof, proved, verification
+from protocols.scan import matching, proof, verification
 from protocols.scan.messages import ScanHeader, SignedHeader
 from protocols.scan.packing import pack, unpack
 from protocols.scan.parameters import PRIMES
@@ -321,7 +321,7 @@ def header_of(message) -> ScanHeader:
 def verify(protocol, a, b, session):
     """The members' check of a batch that they have compared headers of."""
     lanes = protocol._checker.blocks[0].lanes
-    proved.verify(protocol.ledger, protocol._exchange, a, b, session, protocol._next_deal(lanes))
+    matching.verify(protocol.ledger, protocol._exchange, a, b, session, protocol._next_deal(lanes))
 
 
 def sent(protocol, scanned):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from protocols.base import IntegrityError, ProtocolError, ReplayError, StaleVersion
+from protocols.scan import enrolling
 from protocols.scan.audit import Auditor, _Contribution
 from protocols.scan.messages import BlockDigest, BlockPlanes, PlaneShares, SlotMap
 from protocols.scan.packing import pack, unpack
@@ -183,10 +184,14 @@ def test_every_cheat_of_the_exchange_is_caught_a_thousand_times(change, tmp_path
 # What each member contributes ----------------------------------------------------------------------------------------
 
 
-def asking(scan, monkeypatch, planes):
+def asking(monkeypatch, planes):
     """From now on the exchange asks for shares as `planes(honest, block, share)` says."""
-    honest = scan._planes
-    monkeypatch.setattr(scan, "_planes", lambda block, share: planes(honest, block, share))
+    honest = enrolling._planes
+
+    def asked(wire, member, block, share):
+        return planes(lambda block, share: honest(wire, member, block, share), block, share)
+
+    monkeypatch.setattr(enrolling, "_planes", asked)
 
 
 def nothing(scan, block, share):
@@ -202,7 +207,7 @@ def test_a_share_that_its_member_was_not_asked_for_is_noticed(left_out, monkeypa
     rng = np.random.default_rng(8)
     scan = parties.scan(proofs=True)
     with monkeypatch.context() as patch:
-        asking(scan, patch, lambda honest, b, share: nothing(scan, b, share) if share == left_out else honest(b, share))
+        asking(patch, lambda honest, b, share: nothing(scan, b, share) if share == left_out else honest(b, share))
         with pytest.raises(IntegrityError, match=f"did not take all of member-{left_out}'s"):
             scan.enroll(*bank(rng))
     assert not scan._checker.blocks
@@ -216,7 +221,7 @@ def test_a_share_that_is_asked_for_in_part_is_noticed(monkeypatch):
         return (zeros if first.first and share == 2 else first for first, zeros in parts)
 
     monkeypatch.setattr(Auditor, "keep", dropping(Auditor.keep))
-    asking(scan, monkeypatch, half)
+    asking(monkeypatch, half)
     with pytest.raises(IntegrityError, match="did not take all of member-2's"):
         scan.enroll(*bank(np.random.default_rng(9)))
 
@@ -239,7 +244,7 @@ def test_no_share_is_encrypted_twice_or_by_the_other_holder(monkeypatch):
             next(scan._members[1].custody.planes(block, 2, 16))
         return honest(block, share)
 
-    asking(scan, monkeypatch, twice)
+    asking(monkeypatch, twice)
     with pytest.raises(ReplayError, match="share 2 of block 0 is not due from member-1"):
         scan.enroll(["another"], bank(np.random.default_rng(12))[1][:1])
 

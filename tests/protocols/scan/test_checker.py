@@ -104,7 +104,7 @@ def published():
 
 def fresh(protocol, tmp_path):
     old = protocol._checker
-    return Checker(old._identity, old._pinned, old._parameters, old.zeros._public_key, tmp_path)
+    return Checker(old._identity, old._pinned, old.parameters, old.zeros._public_key, tmp_path)
 
 
 def test_a_block_is_installed_with_two_signatures_and_no_fewer(published, tmp_path):

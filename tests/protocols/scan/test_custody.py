@@ -9,6 +9,7 @@ from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersi
 from protocols.ledger import decode
 from protocols.scan import client as client_module
 from protocols.scan import custody as module
+from protocols.scan import enrolling
 from protocols.scan.custody import Custody, encryptor
 from protocols.scan.entries import SHARES, expand, held_by, seal_entry, seal_shares
 from protocols.scan.messages import (
@@ -573,17 +574,17 @@ def test_members_that_are_told_of_a_withdrawal_at_different_times_do_not_encrypt
     rng = np.random.default_rng(16)
     protocol, oracle = twins(proofs=proofs)
     rows = rng.integers(0, 256, (3, 32), dtype=np.uint8)
-    honest = protocol._planes
+    honest = enrolling._planes
 
-    def planes(block, share):
+    def planes(wire, member, block, share):
         held = custodies(protocol)
         entry = protocol._exchange._cases["villain"][0]
         if share == first:
             held[share].withdraw(EntryWithdrawal(1, protocol._exchange.version, [entry]))
-        yield from honest(block, share)
+        yield from honest(wire, member, block, share)
 
     with monkeypatch.context() as patch:
-        patch.setattr(protocol, "_planes", planes)
+        patch.setattr(enrolling, "_planes", planes)
         with pytest.raises(StaleVersion, match="withdrawn since its slot map"):
             protocol.enroll(["villain", "victim"], rows[:2])
     assert not protocol._checker.blocks
