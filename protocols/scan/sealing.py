@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 from copy import copy
 from typing import TypeVar
 
@@ -32,6 +33,8 @@ from protocols.ledger import Message, decode, encode
 
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _MLKEM_BYTES, _X25519_BYTES, _ED25519_BYTES = 1184, 32, 32
+_MLKEM_SEED = 64
+PRIVATE_BYTES = _MLKEM_SEED + _X25519_BYTES + _ED25519_BYTES
 DIGEST_BYTES = 32
 
 
@@ -55,15 +58,32 @@ S = TypeVar("S", bound=Signed)
 
 
 class Identity:
-    """A party's private keys."""
+    """A party's private keys: all three kinds are made of nothing but random bytes."""
 
     def __init__(self, name: str) -> None:
+        self._use(name, secrets.token_bytes(PRIVATE_BYTES))
+
+    @classmethod
+    def load(cls, name: str, private: bytes) -> Identity:
+        """The identity that `private_bytes` gave. Raises MessageError for another length."""
+        if len(private) != PRIVATE_BYTES:
+            raise MessageError(f"private keys of {name}: {len(private)} bytes; expected {PRIVATE_BYTES}")
+        identity = cls.__new__(cls)
+        identity._use(name, private)
+        return identity
+
+    def _use(self, name: str, private: bytes) -> None:
+        mlkem, x25519 = private[:_MLKEM_SEED], private[_MLKEM_SEED:-_ED25519_BYTES]
         self.name = name
-        self._mlkem = MLKEM768PrivateKey.generate()
-        self._x25519 = X25519PrivateKey.generate()
+        self._mlkem = MLKEM768PrivateKey.from_seed_bytes(mlkem)
+        self._x25519 = X25519PrivateKey.from_private_bytes(x25519)
         self._opener = MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
-        self._signer = Ed25519PrivateKey.generate()
+        self._signer = Ed25519PrivateKey.from_private_bytes(private[-_ED25519_BYTES:])
         self._manifest = b""
+
+    def private_bytes(self) -> bytes:
+        """The secret keys, PRIVATE_BYTES of them: ML-KEM seed, X25519, Ed25519. Seal them before they are stored."""
+        return self._mlkem.private_bytes_raw() + self._x25519.private_bytes_raw() + self._signer.private_bytes_raw()
 
     def __repr__(self) -> str:
         return f"<Identity of {self.name}>"
