@@ -1,1 +1,1 @@
-"""Reserved for the roles as real processes. Not written yet: every protocol plays all its roles in one process."""
+"""The roles as real processes: storage, cases, HTTP. The protocol's code is protocols/scan's; nothing is done twice."""

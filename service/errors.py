@@ -3,6 +3,8 @@
     HushmatchError
     ├── BudgetExceeded
     │   └── LimitReached              too many requests from one address; says how long to wait
+    ├── ConfigurationError
+    │   └── WrongPassphrase           what is sealed at rest does not open with this passphrase
     └── ServiceError
         ├── Unauthenticated           no valid signature; says why
         ├── Forbidden                 this caller may not
@@ -28,6 +30,7 @@ from __future__ import annotations
 from hashing import HashingError
 from protocols.base import (
     BudgetExceeded,
+    ConfigurationError,
     HushmatchError,
     InputError,
     IntegrityError,
@@ -48,6 +51,10 @@ class LimitReached(BudgetExceeded):
     """Too many requests from one address. `retry_after`: seconds until the next is admitted."""
 
 
+class WrongPassphrase(ConfigurationError):
+    """The passphrase does not open what is sealed at rest."""
+
+
 class ServiceError(HushmatchError):
     """Root of what only the service raises."""
 
@@ -61,7 +68,11 @@ class Forbidden(ServiceError):
 
 
 class WrongPin(Forbidden):
-    """No case has this number and this PIN."""
+    """No case has this number and this PIN. `delay`: seconds that the answer has to wait."""
+
+    def __init__(self, message: str, delay: float = 0.0) -> None:
+        super().__init__(message)
+        self.delay = delay
 
 
 class NotAdult(Forbidden):

@@ -1,0 +1,55 @@
+"""Messages of the lifecycle cross as msgpack and as JSON, and bad ones are refused by field."""
+
+from datetime import UTC, date, datetime
+
+import msgspec
+import pytest
+
+from protocols.base import MessageError
+from protocols.ledger import decode, encode
+from protocols.scan.messages import SealedEntry, SignedReceipt
+from service.messages import CaseStatus, OpenCase, PlatformStatus, SignedErasure, Upload, Verdicts
+
+STATUS = CaseStatus(
+    "withdrawn",
+    date(2026, 11, 22),
+    0,
+    4,
+    1,
+    [PlatformStatus("platform-1", datetime(2026, 11, 22, 18, 5, tzinfo=UTC), 3, 1, 0, 1)],
+    [SignedReceipt(b"body", b"signature")],
+    [2],
+    SignedErasure(b"body", b"signature"),
+)
+OPEN = OpenCase("0123-4567-89AB-CDEF", "GHJK-MNPQ", True, [SealedEntry(bytes(16), bytes(96), [b"a", b"b", b"c"])])
+
+
+@pytest.mark.parametrize("message", [STATUS, OPEN, Upload("video", 9, [[b"handle"]])])
+def test_a_message_crosses_both_ways(message):
+    assert decode(encode(message), type(message)) == message
+    assert msgspec.json.decode(msgspec.json.encode(message), type=type(message)) == message
+
+
+def test_people_read_days_and_times():
+    text = msgspec.json.encode(STATUS).decode()
+    assert '"opened_on":"2026-11-22"' in text
+    assert '"searched_until":"2026-11-22T18:05:00Z"' in text
+
+
+def test_a_repr_shows_neither_number_nor_pin():
+    assert repr(OPEN) == "<OpenCase>"
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Upload, {"kind": "audio", "frames": 1, "matched": []}),
+        (Verdicts, {"sightings": [[b"handle", "deleted"]]}),
+        (OpenCase, {"case": "a", "pin": "b", "adult": "yes", "entries": []}),
+        (OpenCase, {"case": "a", "pin": "b", "entries": []}),
+        (OpenCase, {"case": "a", "pin": "b", "adult": True, "entries": [], "name": "me"}),
+    ],
+)
+def test_what_does_not_fit_is_refused(kind, fields):
+    with pytest.raises(MessageError):
+        decode(msgspec.msgpack.encode(fields), kind)
