@@ -13,8 +13,10 @@ NOT protected: the memory of this process. Python cannot wipe a scalar after use
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from ctypes import CFUNCTYPE, c_int, c_void_p
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -44,8 +46,14 @@ class ScalarError(MessageError):
     """Bytes that are not a scalar from 1 to q - 1, canonically encoded."""
 
 
-def _function(name: str, arguments: int) -> Any:
-    return CFUNCTYPE(c_int, *[c_void_p] * arguments)((name, _sodium))
+def _function(name: str, arguments: int, result: Any = c_int) -> Any:
+    return CFUNCTYPE(result, *[c_void_p] * arguments)((name, _sodium))
+
+
+def _addresses(rows: Rows) -> range:
+    """Where each row of a contiguous array lies; good as long as the array lives."""
+    start, (count, size) = rows.ctypes.data, rows.shape
+    return range(start, start + count * size, size)
 
 
 _MULTIPLY = _function("crypto_scalarmult_ristretto255", 3)
@@ -53,6 +61,8 @@ _MULTIPLY_BASE = _function("crypto_scalarmult_ristretto255_base", 2)
 _ADD = _function("crypto_core_ristretto255_add", 3)
 _FROM_HASH = _function("crypto_core_ristretto255_from_hash", 2)
 _VALID = _function("crypto_core_ristretto255_is_valid_point", 1)
+_SCALAR_REDUCE = _function("crypto_core_ristretto255_scalar_reduce", 2, None)
+_SCALAR_MUL = _function("crypto_core_ristretto255_scalar_mul", 3, None)
 
 
 def elements(data: bytes, count: int, field: str) -> Rows:
@@ -72,9 +82,8 @@ def elements(data: bytes, count: int, field: str) -> Rows:
 def check(rows: Rows, field: str) -> None:
     """Raises ElementError where a row is not a group element in its canonical encoding, or is the identity."""
     rows = np.ascontiguousarray(rows)
-    start = rows.ctypes.data
-    for row in range(len(rows)):
-        if not rows[row].any() or _VALID(start + row * SIZE) != 1:
+    for row, valid in enumerate(map(_VALID, _addresses(rows))):
+        if not valid or not rows[row].any():
             raise ElementError(f"{field}[{row}] is not a group element other than the identity", row)
 
 
@@ -91,9 +100,18 @@ def small_scalar(value: int) -> bytes:
 
 
 def random_scalars(count: int) -> Rows:
-    """(count, 32): uniform from 1 to q - 1, from the operating system's generator."""
-    drawn = b"".join(rbcl.crypto_core_ristretto255_scalar_random() for _ in range(count))
-    return np.frombuffer(drawn, dtype=np.uint8).reshape(count, SIZE)
+    """(count, 32): uniform from 1 to q - 1, from the operating system's generator.
+
+    64 random bytes each, mod q: within 2^-258 of uniform (RFC 9497, 4.7.2). Raises ScalarError for a zero, which
+    comes once in 2^252.
+    """
+    drawn = np.frombuffer(os.urandom(count * 2 * SIZE), dtype=np.uint8).reshape(count, 2 * SIZE)
+    out = np.empty((count, SIZE), dtype=np.uint8)
+    for to, source in zip(_addresses(out), _addresses(drawn), strict=True):
+        _SCALAR_REDUCE(to, source)
+    if not out.any(axis=1).all():
+        raise ScalarError("a random scalar is zero")
+    return out
 
 
 def scalar_add(a: bytes, b: bytes) -> bytes:
@@ -113,29 +131,29 @@ def scalar_mul(a: bytes, b: bytes) -> bytes:
 
 def invert(scalars: Rows) -> Rows:
     """(n, 32): 1 / s mod q of every row, by Montgomery's trick: one inversion and 3(n - 1) products."""
-    values = [row.tobytes() for row in scalars]
-    products = [values[0]]
-    for value in values[1:]:
-        products.append(scalar_mul(products[-1], value))
-    inverse = rbcl.crypto_core_ristretto255_scalar_invert(products[-1])
-    out = [b""] * len(values)
-    for row in range(len(values) - 1, 0, -1):
-        out[row] = scalar_mul(inverse, products[row - 1])
-        inverse = scalar_mul(inverse, values[row])
-    out[0] = inverse
-    return np.frombuffer(b"".join(out), dtype=np.uint8).reshape(len(values), SIZE)
+    factors = np.ascontiguousarray(scalars)
+    products, out = factors.copy(), np.empty_like(factors)
+    to, factor, product = _addresses(out), _addresses(factors), _addresses(products)
+    for before, row, at in zip(product, factor[1:], product[1:], strict=False):
+        _SCALAR_MUL(at, before, row)
+    inverses = np.frombuffer(rbcl.crypto_core_ristretto255_scalar_invert(products[-1].tobytes()), np.uint8).copy()
+    inverse = inverses.ctypes.data
+    for at, before, row in zip(to[:0:-1], product[-2::-1], factor[:0:-1], strict=True):
+        _SCALAR_MUL(at, inverse, before)
+        _SCALAR_MUL(inverse, inverse, row)
+    out[0] = inverses
+    return out
 
 
 def multiply(scalars: Rows | bytes, rows: Rows) -> Rows:
     """(n, 32): s_i * P_i, or s * P_i for one scalar. Raises ElementError."""
     rows = np.ascontiguousarray(rows)
-    step = 0 if isinstance(scalars, bytes) else SIZE
+    one = isinstance(scalars, bytes)
     factors = np.frombuffer(scalars, np.uint8) if isinstance(scalars, bytes) else np.ascontiguousarray(scalars)
     out = np.empty_like(rows)
-    to, factor, element = out.ctypes.data, factors.ctypes.data, rows.ctypes.data
-    for row in range(len(rows)):
-        at = row * SIZE
-        if _MULTIPLY(to + at, factor + row * step, element + at):
+    used = repeat(factors.ctypes.data) if one else _addresses(factors)
+    for row, failed in enumerate(map(_MULTIPLY, _addresses(out), used, _addresses(rows))):
+        if failed:
             raise ElementError(f"element {row} is not a group element other than the identity", row)
     return out
 
@@ -144,10 +162,9 @@ def multiply_base(scalars: Rows) -> Rows:
     """(n, 32): s_i * G. Raises ScalarError for s_i = 0."""
     factors = np.ascontiguousarray(scalars)
     out = np.empty_like(factors)
-    to, factor = out.ctypes.data, factors.ctypes.data
-    for at in range(0, len(factors) * SIZE, SIZE):
-        if _MULTIPLY_BASE(to + at, factor + at):
-            raise ScalarError(f"scalar {at // SIZE} is zero mod q")
+    for row, failed in enumerate(map(_MULTIPLY_BASE, _addresses(out), _addresses(factors))):
+        if failed:
+            raise ScalarError(f"scalar {row} is zero mod q")
     return out
 
 
@@ -155,41 +172,43 @@ def add(left: Rows, right: Rows) -> Rows:
     """(n, 32): P_i + Q_i. Raises ElementError where either is not on the group; here the identity may occur."""
     left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
     out = np.empty_like(left)
-    to, one, other = out.ctypes.data, left.ctypes.data, right.ctypes.data
-    for at in range(0, len(left) * SIZE, SIZE):
-        if _ADD(to + at, one + at, other + at):
-            raise ElementError(f"element {at // SIZE} is not a group element", at // SIZE)
+    for row, failed in enumerate(map(_ADD, _addresses(out), _addresses(left), _addresses(right))):
+        if failed:
+            raise ElementError(f"element {row} is not a group element", row)
     return out
 
 
 def weighted_sum(scalars: Rows, rows: Rows) -> bytes:
     """The sum of s_i * P_i over all n >= 1 rows. Raises ElementError."""
     terms = multiply(scalars, rows)
-    total = terms[:1].copy()
-    to, term = total.ctypes.data, terms.ctypes.data
-    for at in range(SIZE, len(terms) * SIZE, SIZE):
-        _ADD(to, to, term + at)  # both are this module's own results: always on the group
+    total = terms[0].copy()
+    to = total.ctypes.data
+    for term in _addresses(terms)[1:]:
+        _ADD(to, to, term)  # both are this module's own results: always on the group
     return total.tobytes()
 
 
 def hash_to_group(messages: Sequence[bytes], dst: bytes) -> Rows:
     """(n, 32): RFC 9497's HashToGroup of each message: expand_message_xmd with SHA-512, then the one-way map."""
-    uniform = b"".join([_expand(message, dst) for message in messages])
+    uniform = np.frombuffer(_expand(messages, dst), dtype=np.uint8).reshape(len(messages), 2 * SIZE)
     out = np.empty((len(messages), SIZE), dtype=np.uint8)
-    to, source = out.ctypes.data, np.frombuffer(uniform, dtype=np.uint8).ctypes.data
-    for row in range(len(messages)):
-        _FROM_HASH(to + row * SIZE, source + row * 2 * SIZE)
+    for to, source in zip(_addresses(out), _addresses(uniform), strict=True):
+        _FROM_HASH(to, source)
     return out
 
 
 def hash_to_scalar(message: bytes, dst: bytes) -> bytes:
     """RFC 9497's HashToScalar: 64 uniform bytes, little-endian, mod q."""
-    return rbcl.crypto_core_ristretto255_scalar_reduce(_expand(message, dst))
+    return rbcl.crypto_core_ristretto255_scalar_reduce(_expand([message], dst))
 
 
-def _expand(message: bytes, dst: bytes) -> bytes:
-    """expand_message_xmd(message, dst, 64) with SHA-512 (RFC 9380, 5.3.1): one block of output."""
+def _expand(messages: Sequence[bytes], dst: bytes) -> bytes:
+    """expand_message_xmd(message, dst, 64) with SHA-512 (RFC 9380, 5.3.1) of each: one block of output, 64 bytes."""
     suffix = dst + bytes([len(dst)])
-    first = _PAD.copy()
-    first.update(message + b"\x00\x40\x00" + suffix)
-    return hashlib.sha512(first.digest() + b"\x01" + suffix).digest()
+    ends, second = b"\x00\x40\x00" + suffix, b"\x01" + suffix
+    blocks = []
+    for message in messages:
+        first = _PAD.copy()
+        first.update(message + ends)
+        blocks.append(hashlib.sha512(first.digest() + second).digest())
+    return b"".join(blocks)
