@@ -20,9 +20,12 @@ from experiments.fingerprints import Copies, fingerprint
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
 from hashing.fingerprint import hamming, rule_for
-from protocols import available, create
+from protocols import Protocol, available, create
+from protocols.base import Hashes, Margins
 
 QUESTION = "Which edits does each hash survive, at what false-positive rate, and does encryption change any answer?"
+
+Asked = tuple[Hashes, Margins | None]
 
 
 @dataclass(frozen=True)
@@ -157,14 +160,19 @@ def _agreement(config: Config, copies: Copies, lab: Lab) -> list[Row]:
     """Every protocol's pairs against plaintext's, on the same bank and queries."""
     rows: list[Row] = []
     pick = np.random.default_rng(config.seed).permutation(len(copies.queries))[: config.agreement_queries]
-    queries, bank = copies.queries[np.sort(pick)], copies.originals[:, 0]
+    pick.sort()
+    queries, bank = copies.queries[pick], copies.originals[:, 0]
+    known = copies.query_margins[pick] if copies.query_margins is not None else None
     cases = [f"case-{number}" for number in range(len(bank))]
     names = [name for name, can in available().items() if can.why_not is None and 256 in can.bits]
     questions = [
         (name, t) for t in config.agreement_thresholds for name in names if t <= available()[name].max_threshold
     ]
     for name, threshold in lab.progress(questions, "asking every protocol", len(questions)):
-        truth, found = (_pairs(each, threshold, cases, bank, queries) for each in ("plaintext", name))
+        truth, found = (
+            _pairs(create(each, threshold=threshold), cases, (bank, copies.margins), (queries, known))
+            for each in ("plaintext", name)
+        )
         row: Row = {"protocol": name, "exact": available()[name].exact, "threshold": threshold}
         row |= {"comparisons": len(bank) * len(queries), "plaintext_pairs": len(truth), "pairs": len(found)}
         row |= {"disagreements": len(truth ^ found), "false_pairs": len(found - truth)}
@@ -173,12 +181,11 @@ def _agreement(config: Config, copies: Copies, lab: Lab) -> list[Row]:
     return rows
 
 
-def _pairs(
-    name: str, threshold: int, cases: list[str], bank: NDArray[np.uint8], queries: NDArray[np.uint8]
-) -> set[tuple[int, str]]:
-    protocol = create(name, threshold=threshold)
-    protocol.enroll(cases, np.ascontiguousarray(bank))
-    return set(protocol.match(queries))
+def _pairs(protocol: Protocol, cases: list[str], bank: Asked, queries: Asked) -> set[tuple[int, str]]:
+    """`bank` and `queries`: hashes with their margins."""
+    hashes, margins = bank
+    protocol.enroll(cases, np.ascontiguousarray(hashes), margins)
+    return set(protocol.match(*queries))
 
 
 def figures(result: Result) -> dict[str, Figure]:

@@ -13,10 +13,10 @@ import numpy as np
 
 from experiments import ExperimentError, edits
 from experiments.datasets import Dataset
-from hashing import HashingError, hamming, open_image, pack, rule_for
+from hashing import Fingerprint, HashingError, hamming, open_image, pack, pack_margins, rule_for
 from hashing.variants import Variants, fingerprints_to_enroll, fingerprints_to_query
 from protocols import Capabilities, Match, Protocol, available, create
-from protocols.base import Hashes, Progress
+from protocols.base import Progress
 from protocols.ledger import Ledger, MessageKind
 
 ALGORITHM = "pdq"
@@ -37,20 +37,20 @@ class NotEnoughDetail(ExperimentError):
 
 @dataclass(frozen=True)
 class Upload:
-    """photo: what it was made from. edit: what was done to it. queries: fingerprints, uint8 (Q, bits/8)."""
+    """photo: what it was made from. edit: what was done to it. queries: its fingerprints."""
 
     photo: str
     edit: str
-    queries: Hashes = field(repr=False)
+    queries: list[Fingerprint] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """cases: case number -> its entries, uint8 (N, bits/8). photos: case number -> photo. uploads: what a platform
+    """cases: case number -> its entries. photos: case number -> photo. uploads: what a platform
     checks. left_out: photo or upload -> why it cannot be matched. variants: the set that was enrolled and asked for.
     """
 
-    cases: dict[str, Hashes] = field(repr=False)
+    cases: dict[str, list[Fingerprint]] = field(repr=False)
     photos: dict[str, str]
     uploads: list[Upload]
     left_out: dict[str, str]
@@ -58,13 +58,14 @@ class Scene:
 
     def nearest(self) -> list[int]:
         """For each upload, the smallest distance of a query of it to an entry of any case."""
-        entries = np.concatenate(list(self.cases.values()))
-        return [int(hamming(upload.queries, entries).min()) for upload in self.uploads]
+        entries = pack(entry for entries in self.cases.values() for entry in entries)
+        return [int(hamming(pack(upload.queries), entries).min()) for upload in self.uploads]
 
     def ask(self, protocol: Protocol) -> list[Match]:
         """(upload, case) of every match: an upload matches where one of its queries does."""
         rows = np.repeat(np.arange(len(self.uploads)), [len(upload.queries) for upload in self.uploads])
-        found = protocol.match(np.concatenate([upload.queries for upload in self.uploads]))
+        queries = [query for upload in self.uploads for query in upload.queries]
+        found = protocol.match(pack(queries), pack_margins(queries))
         return sorted({Match(int(rows[query]), case) for query, case in found})
 
 
@@ -142,9 +143,9 @@ def prepare(photos: Dataset, variants: str, progress: Progress) -> Scene:
             except (HashingError, NotEnoughDetail) as error:
                 left_out[f"{name}, {edit}"] = str(error)
             else:
-                uploads.append(Upload(name, edit, pack(queries.fingerprints)))
+                uploads.append(Upload(name, edit, queries.fingerprints))
     return Scene(
-        cases={f"case-{number}": pack(usable[name].padded()) for number, name in enumerate(enrolled, start=1)},
+        cases={f"case-{number}": usable[name].padded() for number, name in enumerate(enrolled, start=1)},
         photos={f"case-{number}": name for number, name in enumerate(enrolled, start=1)},
         uploads=sorted(uploads, key=lambda upload: upload.edit == UNEDITED),
         left_out=left_out,
@@ -171,7 +172,7 @@ def _ask(name: str, capabilities: Capabilities, scene: Scene, withdrawn: str, pr
     protocol = create(name, bits=RULE.bits, threshold=RULE.threshold, progress=progress)
     for number, (case, entries) in enumerate(scene.cases.items()):
         progress(f"{name}: opening cases", number, len(scene.cases))
-        protocol.enroll([case] * len(entries), entries)
+        protocol.enroll([case] * len(entries), pack(entries), pack_margins(entries))
     progress(f"{name}: checking uploads", 0, 1)
     found = scene.ask(protocol)
     protocol.withdraw(withdrawn)

@@ -24,13 +24,14 @@ from experiments import edits
 from experiments.datasets import Dataset
 from experiments.lab import Lab
 from experiments.results import write_whole
-from hashing.fingerprint import rule_for
+from hashing.fingerprint import Fingerprint, pack_margins, rule_for
 from hashing.image import hash_image, open_image
 
 ORIGINAL = "as it is"
 TURNED = {how.name.lower(): how for how in Image.Transpose}
 
-Prints = dict[str, dict[str, tuple[str, int]]]  # what was done to the photo -> algorithm -> (hex, quality)
+# What was done to the photo -> algorithm -> (hex, quality, margins as float32 or nothing).
+Prints = dict[str, dict[str, tuple[str, int, bytes]]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Copies:
 
     originals: (O, 8, bits/8) uint8, the eight orientations, upright first. queries: (Q, bits/8) uint8. owner:
     (Q,) index of the original that query q is a copy of, or -1. label: (Q,) what was done to it. usable: (Q,)
-    whether its quality is enough for the rule.
+    whether its quality is enough for the rule. margins, query_margins: (O, bits) of the upright originals and (Q, bits)
+    float32, how reliable each bit is; None where the algorithm does not say.
     """
 
     originals: NDArray[np.uint8]
@@ -47,6 +49,8 @@ class Copies:
     owner: NDArray[np.int64]
     label: NDArray[np.str_]
     usable: NDArray[np.bool_]
+    margins: NDArray[np.float32] | None = None
+    query_margins: NDArray[np.float32] | None = None
 
 
 def fingerprint(lab: Lab, algorithms: Sequence[str], names: Sequence[str], seed: int) -> dict[str, Copies]:
@@ -67,10 +71,16 @@ def fingerprint(lab: Lab, algorithms: Sequence[str], names: Sequence[str], seed:
     return {algorithm: _copies(algorithm, originals, rows) for algorithm in algorithms}
 
 
-def _copies(algorithm: str, originals: list[Prints], rows: list[tuple[int, str, dict[str, tuple[str, int]]]]) -> Copies:
+def _copies(
+    algorithm: str, originals: list[Prints], rows: list[tuple[int, str, dict[str, tuple[str, int, bytes]]]]
+) -> Copies:
     def packed(hexes: list[str]) -> NDArray[np.uint8]:
         size = rule_for(algorithm).bits // 8
         return np.frombuffer(bytes.fromhex("".join(hexes)), dtype=np.uint8).reshape(-1, size)
+
+    def known(margins: list[bytes]) -> NDArray[np.float32] | None:
+        values = np.frombuffer(b"".join(margins), dtype=np.float32)
+        return values.reshape(len(margins), -1) if margins and all(margins) else None
 
     turned = packed([prints[name][algorithm][0] for prints in originals for name in (ORIGINAL, *TURNED)])
     return Copies(
@@ -79,6 +89,8 @@ def _copies(algorithm: str, originals: list[Prints], rows: list[tuple[int, str, 
         owner=np.array([owner for owner, _, _ in rows], dtype=np.int64),
         label=np.array([label for _, label, _ in rows]),
         usable=np.array([prints[algorithm][1] >= rule_for(algorithm).min_quality for _, _, prints in rows]),
+        margins=known([prints[ORIGINAL][algorithm][2] for prints in originals]),
+        query_margins=known([prints[algorithm][2] for _, _, prints in rows]),
     )
 
 
@@ -106,9 +118,13 @@ def _changed(name: str, image: Image.Image, photo: str, seed: int) -> Image.Imag
     return image.transpose(TURNED[name]) if name in TURNED else edits.apply(name, image, photo, seed)
 
 
-def _hash_all(image: Image.Image, algorithms: Sequence[str]) -> dict[str, tuple[str, int]]:
-    prints = {algorithm: hash_image(image, algorithm) for algorithm in algorithms}
-    return {algorithm: (each.hex, each.quality) for algorithm, each in prints.items()}
+def _hash_all(image: Image.Image, algorithms: Sequence[str]) -> dict[str, tuple[str, int, bytes]]:
+    return {algorithm: _plain(hash_image(image, algorithm)) for algorithm in algorithms}
+
+
+def _plain(print_: Fingerprint) -> tuple[str, int, bytes]:
+    margins = pack_margins([print_])
+    return print_.hex, print_.quality, b"" if margins is None else margins.tobytes()
 
 
 def _key(data: bytes, photo: str, seed: int) -> str:

@@ -9,7 +9,17 @@ HashingError
 └── VariantsError       the name of a set of variants
 """
 
-from hashing.fingerprint import RULES, Fingerprint, FingerprintError, HashingError, Rule, hamming, pack, rule_for
+from hashing.fingerprint import (
+    RULES,
+    Fingerprint,
+    FingerprintError,
+    HashingError,
+    Rule,
+    hamming,
+    pack,
+    pack_margins,
+    rule_for,
+)
 from hashing.image import (
     ALGORITHMS,
     ImageTooLarge,
@@ -42,6 +52,7 @@ __all__ = [
     "hash_image",
     "open_image",
     "pack",
+    "pack_margins",
     "read_list",
     "rule_for",
     "write_list",

@@ -55,12 +55,15 @@ def rule_for(algorithm: str) -> Rule:
 class Fingerprint:
     """A perceptual hash. data: bits/8 packed bytes. quality: 0..100, how much the image gives to go by.
 
+    margins: how far each bit was from being the other, floating-point (bits,), where the algorithm says so (PDQ does):
+    bits of a small size are the first to flip in a copy. Not written to lists, and not compared.
     `repr` shows neither the bits nor anything computed from them. Raises FingerprintError.
     """
 
     algorithm: str
     data: bytes = field(repr=False)
     quality: int = 100
+    margins: NDArray[np.floating] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         size = rule_for(self.algorithm).bits // 8
@@ -69,6 +72,8 @@ class Fingerprint:
             raise FingerprintError(f"data is {got}; {self.algorithm} has {size} bytes")
         if isinstance(self.quality, bool) or not isinstance(self.quality, int) or not 0 <= self.quality <= 100:
             raise FingerprintError(f"quality is {self.quality!r}; expected a whole number from 0 to 100")
+        if self.margins is not None and self.margins.shape != (8 * size,):
+            raise FingerprintError(f"margins has shape {self.margins.shape}; {self.algorithm} has {8 * size} bits")
 
     @classmethod
     def from_hex(cls, text: str, algorithm: str = "pdq", quality: int = 100) -> Fingerprint:
@@ -120,6 +125,13 @@ def pack(fingerprints: Iterable[Fingerprint]) -> PackedHashes:
     if len({row.algorithm for row in rows}) != 1:
         raise FingerprintError("expected at least one fingerprint, and all of one algorithm")
     return np.frombuffer(b"".join(row.data for row in rows), dtype=np.uint8).reshape(len(rows), -1)
+
+
+def pack_margins(fingerprints: Iterable[Fingerprint]) -> NDArray[np.float32] | None:
+    """How reliable each bit is, (N, bits) float32, or None unless every fingerprint knows."""
+    margins = [fingerprint.margins for fingerprint in fingerprints]
+    known = [each for each in margins if each is not None]
+    return np.stack(known).astype(np.float32) if known and len(known) == len(margins) else None
 
 
 def hamming(queries: PackedHashes, entries: PackedHashes) -> NDArray[np.uint16]:

@@ -58,7 +58,7 @@ class Pdq:
         # Compared, not by the sign of a margin: a difference of tiny numbers may round to zero.
         values = self.coefficients.ravel()
         bits = values > np.partition(values, 127)[127]
-        return Fingerprint("pdq", np.packbits(bits[::-1]).tobytes(), self.quality)
+        return Fingerprint("pdq", np.packbits(bits[::-1]).tobytes(), self.quality, self.margins)
 
     def dihedral(self) -> dict[str, Pdq]:
         """What the image's eight rotations and mirrors have, from these coefficients, by the names in DIHEDRAL.

@@ -91,11 +91,14 @@ class Picture:
             self.aspect = tilt.aspect * tilt.width / tilt.height
 
     def fingerprint(self, view: View) -> Fingerprint:
-        """The view's fingerprint: the majority of its neighbours' bits, with the quality of the view itself."""
+        """The view's fingerprint: the majority of its neighbours' bits and the mean of their margins, with the quality
+        of the view itself.
+        """
         hashes = [self._hash(view.matrix(self.aspect)) for view in view.neighbours()]
         centre = hashes[len(hashes) // 2]
         bits = np.sum([each.fingerprint.bits for each in hashes], axis=0) * 2 > len(hashes)
-        return Fingerprint.from_bits(bits, quality=centre.quality)
+        margins = np.mean([each.margins for each in hashes], axis=0)
+        return replace(Fingerprint.from_bits(bits, quality=centre.quality), margins=margins)
 
     def _hash(self, matrix: Matrix) -> pdq.Pdq:
         full = self.base @ np.vstack([matrix, [0, 0, 1]])

@@ -58,6 +58,7 @@ __all__ = [
 ]
 
 Hashes = NDArray[np.uint8]
+Margins = NDArray[np.floating]
 Progress = Callable[[str, int, int], None]
 
 
@@ -180,29 +181,35 @@ class Protocol(ABC):
         named = {p.name for each in signatures for p in each.parameters.values() if p.kind is p.KEYWORD_ONLY}
         return named - {"bits", "threshold"}
 
-    def enroll(self, cases: Sequence[str], hashes: Hashes) -> None:
+    def enroll(self, cases: Sequence[str], hashes: Hashes, margins: Margins | None = None) -> None:
         """Add entries: `hashes` uint8 (N, bits/8), `cases` N names; a name may repeat and be added to later.
 
-        All or nothing. Raises InputError if the two do not fit each other or the protocol.
+        margins: how reliable each bit is, where the hash says so: floating-point (N, bits), any scale, a larger
+        size for a more reliable bit. A protocol that is not exact may find more with them; others ignore them.
+        All or nothing. Raises InputError if they do not fit each other or the protocol.
         """
         rows = self._check_hashes(hashes)
         names = _check_cases(cases, len(rows))
+        self._check_margins(margins, len(rows))
         if names:
             with self.ledger.phase("enroll"):
                 self._enroll(names, rows)
             self._cases.update(names)
 
-    def match(self, hashes: Hashes | Iterable[Hashes]) -> list[Match]:
+    def match(self, hashes: Hashes | Iterable[Hashes], margins: Margins | None = None) -> list[Match]:
         """Pairs (query, case) at Hamming distance <= threshold, sorted, no doubles.
 
         hashes: uint8 (Q, bits/8), or an iterable of such batches, numbered on from one to the next.
-        Raises InputError for anything else.
+        margins: as in `enroll`, (Q, bits); then hashes is one array. Raises InputError for anything else.
         """
+        if margins is not None and not isinstance(hashes, np.ndarray):
+            raise InputError("hashes is not one array; with margins it must be")
         found: set[Match] = set()
         start = 0
         with self.ledger.phase("match"):
             for batch in _batches(hashes):
                 rows = self._check_hashes(batch)
+                self._check_margins(margins, len(rows))
                 if len(rows):
                     found.update(Match(start + query, case) for query, case in self._match(rows))
                 start += len(rows)
@@ -235,6 +242,15 @@ class Protocol(ABC):
         if hashes.shape[1] != self.bits // 8:
             raise InputError(f"hashes has {hashes.shape[1]} bytes a row; {self.bits}-bit hashes have {self.bits // 8}")
         return np.ascontiguousarray(hashes)
+
+    def _check_margins(self, margins: Margins | None, rows: int) -> None:
+        if margins is None:
+            return
+        if not isinstance(margins, np.ndarray) or margins.dtype.kind != "f" or margins.shape != (rows, self.bits):
+            what = f"{margins.dtype} {margins.shape}" if isinstance(margins, np.ndarray) else type(margins).__name__
+            raise InputError(f"margins is {what}; expected a floating-point array of shape ({rows}, {self.bits})")
+        if not np.isfinite(margins).all():
+            raise InputError("margins has values that are not finite")
 
 
 def _check_cases(cases: Sequence[str], rows: int) -> list[str]:

@@ -21,10 +21,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.base import Hashes, InputError
+from protocols.base import Hashes, Margins
 from protocols.blind.parameters import Parameters
-
-Margins = NDArray[np.floating]
 
 SHARPNESS = 2.0  # a; fitted on photos that no reported recall is measured on, flat between 2 and 3
 TURNED = 1  # bits that either side may have turned over in a token
@@ -38,17 +36,6 @@ def positions(parameters: Parameters) -> NDArray[np.intp]:
     chosen = np.sort(keys.argsort(axis=1, kind="stable")[:, : parameters.k], axis=1)
     chosen.flags.writeable = False
     return chosen
-
-
-def check_margins(margins: Margins | None, rows: int, bits: int) -> None:
-    """Raises InputError unless margins is None or a finite floating-point array (rows, bits)."""
-    if margins is None:
-        return
-    if not isinstance(margins, np.ndarray) or margins.dtype.kind != "f" or margins.shape != (rows, bits):
-        what = f"{margins.dtype} {margins.shape}" if isinstance(margins, np.ndarray) else type(margins).__name__
-        raise InputError(f"margins is {what}; expected a floating-point array of shape ({rows}, {bits})")
-    if not np.isfinite(margins).all():
-        raise InputError("margins has values that are not finite")
 
 
 def choose(margins: NDArray[np.floating], count: int, parameters: Parameters) -> tuple[NDArray, NDArray]:

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashing import hamming
-from protocols.base import Hashes, IntegrityError, MessageError, StaleVersion
+from protocols.base import Hashes, IntegrityError, Margins, MessageError, StaleVersion
 from protocols.blind import bands, entries
-from protocols.blind.bands import Margins
 from protocols.blind.group import Rows
 from protocols.blind.messages import BankUpdate, BlindedElements, EvaluatedElements, Manifest, MatchReport, Removal
 from protocols.blind.parameters import Parameters

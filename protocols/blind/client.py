@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 from numpy.typing import NDArray
 
-from protocols.base import Hashes
+from protocols.base import Hashes, Margins
 from protocols.blind import bands, entries
-from protocols.blind.bands import Margins
 from protocols.blind.group import Rows
 from protocols.blind.messages import BlindedElements, EvaluatedElements, Manifest, SealedEntries
 from protocols.blind.parameters import Parameters

@@ -12,15 +12,13 @@ withdrawal is not enforceable at a platform that keeps old tables; not post-quan
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
 
-import numpy as np
-
-from protocols.base import Capabilities, ConfigurationError, Hashes, InputError, Match, Protocol
-from protocols.blind.bands import Margins, check_margins
+from protocols.base import Capabilities, ConfigurationError, Hashes, Margins, Match, Protocol
 from protocols.blind.checker import Checker
 from protocols.blind.client import Client
 from protocols.blind.exchange import Exchange
@@ -89,20 +87,20 @@ class Blind(Protocol):
         return set(self._exchange.broken)
 
     def enroll(self, cases: Sequence[str], hashes: Hashes, margins: Margins | None = None) -> None:
-        """As every protocol's; margins: floating-point (N, bits), any scale, a larger size for a more reliable bit."""
-        self._with_margins(hashes, margins, lambda: super(Blind, self).enroll(cases, hashes))
+        """As every protocol's. What is enrolled without margins is found less often."""
+        with self._knowing(margins):
+            super().enroll(cases, hashes, margins)
 
     def match(self, hashes: Hashes | Iterable[Hashes], margins: Margins | None = None) -> list[Match]:
-        """As every protocol's; margins: floating-point (Q, bits), and then hashes is one array."""
-        return self._with_margins(hashes, margins, lambda: super(Blind, self).match(hashes))
+        """As every protocol's. What is asked without margins finds less."""
+        with self._knowing(margins):
+            return super().match(hashes, margins)
 
-    def _with_margins(self, hashes: Any, margins: Margins | None, call: Callable[[], Answer]) -> Answer:
-        if margins is not None and not isinstance(hashes, np.ndarray):
-            raise InputError("hashes is not one array; with margins it must be")
-        check_margins(margins, len(hashes) if margins is not None else 0, self.bits)
+    @contextmanager
+    def _knowing(self, margins: Margins | None) -> Iterator[None]:
         self._margins = margins
         try:
-            return call()
+            yield
         finally:
             self._margins = None
 

@@ -82,6 +82,8 @@ def test_a_dataset_s_own_queries_are_used_instead_of_edits(tmp_path):
     copies = fingerprint(Lab(open_dataset(tmp_path), jobs=1, quiet=True), ["pdq"], ["mirror"], seed=1)["pdq"]
     assert sorted(zip(copies.label.tolist(), copies.owner.tolist(), strict=True)) == [("crops/10", 1), ("strong", 0)]
     assert ORIGINAL not in copies.label
+    assert np.array_equal(copies.query_margins > 0, np.unpackbits(copies.queries, axis=1) == 1)
+    assert np.array_equal(copies.margins > 0, np.unpackbits(copies.originals[:, 0], axis=1) == 1)
 
 
 def test_the_quick_run_asks_every_protocol_and_exact_ones_never_disagree():

@@ -38,6 +38,7 @@ def test_proofs_cost_the_platform_and_not_the_members(result):
     plain, proved = result.rows("cost")
     assert proved["platform_ms"] > plain["platform_ms"]
     assert proved["bytes_a_query"] > plain["bytes_a_query"]
+    assert 1 < plain["all_over_multiplications"] < proved["all_over_multiplications"]
 
 
 def test_inputs_that_are_equal_give_the_protocol_a_match():

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from experiments import demo, demo_tables
 from experiments.datasets import open_dataset
-from protocols import Match, available
+from hashing import pack, pack_margins
+from protocols import Match, available, create
 
 
 def quiet(what, done, total):
@@ -48,6 +49,16 @@ def test_no_repr_shows_a_fingerprint(report):
     shown = repr(report)
     assert "array" not in shown
     assert "uint8" not in shown
+
+
+def test_the_blinded_index_is_told_which_bits_are_reliable(report):
+    known, unknown = (create("blind", proofs=False) for _ in range(2))
+    for case, entries in report.scene.cases.items():
+        known.enroll([case] * len(entries), pack(entries), pack_margins(entries))
+        unknown.enroll([case] * len(entries), pack(entries))
+    queries = [query for upload in report.scene.uploads for query in upload.queries]
+    (asked,) = (outcome.found for outcome in report.outcomes if outcome.name == "blind")
+    assert asked == known.match(pack(queries), pack_margins(queries)) != unknown.match(pack(queries))
 
 
 def test_other_photos_match_nothing(report):

@@ -92,6 +92,15 @@ def test_batches_number_on_and_empty_input_gives_nothing(name):
     assert whole == sorted(set(whole))
 
 
+def test_margins_change_no_exact_answer_and_invent_no_pair(name):
+    rng = np.random.default_rng(11)
+    cases, bank, queries = planted(rng, 256, 31, entries=12)
+    protocol, oracle = create(name), create("plaintext")
+    for p in (protocol, oracle):
+        p.enroll(cases, bank, rng.standard_normal((len(bank), 256)))
+    compare(name, protocol.match(queries, rng.standard_normal((len(queries), 256))), oracle.match(queries))
+
+
 def test_bad_input_is_refused_by_name_and_changes_nothing(name):
     rng = np.random.default_rng(9)
     cases, bank, queries = planted(rng, 256, 31)
@@ -118,6 +127,19 @@ def test_bad_input_is_refused_by_name_and_changes_nothing(name):
             protocol.match(bad)
     with pytest.raises(UnknownCase):
         protocol.withdraw("a")
+    for bad in (
+        np.zeros((2, 255)),
+        np.zeros((3, 256)),
+        np.zeros((2, 256), int),
+        [[0.0] * 256] * 2,
+        np.full((2, 256), np.nan),
+    ):
+        with pytest.raises(InputError, match="margins"):
+            protocol.enroll(["a", "b"], bank[:2], bad)
+        with pytest.raises(InputError, match="margins"):
+            protocol.match(queries[:2], bad)
+    with pytest.raises(InputError, match="one array"):
+        protocol.match(iter([queries[:2]]), np.zeros((2, 256)))
     assert protocol.match(queries) == before
 
 
