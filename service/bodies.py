@@ -1,21 +1,29 @@
 """Bodies of requests and answers: a message as msgpack, or as JSON for people and fuzzers; bytes are base64 there.
 
-What does not decode is refused with the place in the message and what was expected there, never with the bytes.
+What does not decode is refused with the place in the message and what was expected there, never with the bytes. A body
+is counted while it comes, and has to keep coming.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
+from urllib.parse import parse_qsl
 
+import anyio
 import msgspec
+from starlette.requests import Request
 
 from protocols.base import MessageError
 from protocols.ledger import Message
-from service.errors import NotAcceptable
+from service.errors import NotAcceptable, TooLarge, TooSlow
 
 MSGPACK, JSON = "application/msgpack", "application/json"
 MEDIA_TYPES = (MSGPACK, JSON)
+GRACE = 20.0  # seconds that a body may take, beside those that its size gives it
+RATE = 8192  # bytes a second
+_PARAMETERS = 50
 _SAFE = re.compile(r"(Expected|Object missing required field) ")  # of these msgspec quotes types and our own names only
 _PLACE = re.compile(r" - at `(\$[^`]*)`$")
 
@@ -35,12 +43,49 @@ def decode(payload: bytes, kind: type[M], media: str) -> M:
         raise MessageError(f"{kind.__name__}: {_reason(error)}") from None
 
 
-def convert(fields: dict[str, Any], kind: type[M]) -> M:
-    """The message of type `kind` with these fields, all text as a query has them. Raises MessageError."""
+def query(raw: bytes, kind: type[M] | None) -> M | None:
+    """The message of type `kind` that a query string holds; None takes no query. Raises MessageError."""
+    if kind is None:
+        if raw:
+            raise MessageError("the path takes no query")
+        return None
+    try:
+        text = raw.decode("ascii")
+        pairs = parse_qsl(text, True, bool(text), errors="strict", max_num_fields=_PARAMETERS)
+    except ValueError:
+        raise MessageError("the query is malformed; expected name=value&name=value") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise MessageError("the query has a parameter twice")
     try:
         return msgspec.convert(fields, kind, strict=False)
     except (msgspec.ValidationError, OverflowError) as error:
         raise MessageError(f"{kind.__name__}: {_reason(error)}") from None
+
+
+async def receive(request: Request, limit: int) -> tuple[bytes, bytes]:
+    """A request's body and its SHA-256. Raises TooLarge beyond `limit` bytes, TooSlow, ClientDisconnect."""
+    too_large = TooLarge(f"the body is larger than {limit} bytes" if limit else "the path takes no body")
+    declared = request.headers.get("content-length", "0")
+    if not re.fullmatch("[0-9]{1,18}", declared) or int(declared) > limit:
+        raise too_large
+    chunks: list[bytes] = []
+    size, hasher, stream = 0, hashlib.sha256(), request.stream()
+    started = anyio.current_time()
+    while True:
+        left = started + GRACE + size / RATE - anyio.current_time()
+        try:
+            with anyio.fail_after(max(left, 0.0)):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise TooSlow(f"only {size} bytes of the body came; expected {RATE} bytes a second") from None
+        if chunk is None:
+            return b"".join(chunks), hasher.digest()
+        size += len(chunk)
+        if size > limit:
+            raise too_large
+        chunks.append(chunk)
+        hasher.update(chunk)
 
 
 def media_type(header: str | None) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from protocols.base import MessageError
 from protocols.ledger import Message
-from service.bodies import JSON, MEDIA_TYPES, MSGPACK, accepted, convert, decode, encode, media_type
+from service.bodies import JSON, MEDIA_TYPES, MSGPACK, accepted, decode, encode, media_type, query
 from service.errors import NotAcceptable
 
 
@@ -67,10 +67,35 @@ class Query(Message, frozen=True):
 
 
 def test_a_query_is_text_made_into_its_types():
-    assert convert({"first": "7"}, Query) == Query(7)
-    for wrong in ({"first": "x"}, {"first": "101"}, {"second": "1"}, {"first": "9" * 5000}):
-        with pytest.raises(MessageError, match="Query"):
-            convert(wrong, Query)
+    assert query(b"first=7&kind=a%20b", Query) == Query(7, "a b")
+    assert query(b"", Query) == Query()
+    assert query(b"", None) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"first=x",
+        b"first=101",
+        b"second=1",
+        b"first=" + b"9" * 5000,
+        b"first=1&first=2",
+        b"first",
+        b"&",
+        b"=",
+        b"kind=%ff",
+        b"kind=\xff",
+        b"&".join(b"kind=1" for _ in range(1000)),
+    ],
+)
+def test_a_query_that_is_not_the_declared_one_is_refused(raw):
+    with pytest.raises(MessageError):
+        query(raw, Query)
+
+
+def test_a_path_without_query_takes_none():
+    with pytest.raises(MessageError, match="no query"):
+        query(b"a=1", None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""How often one address may ask: a token bucket for each class of requests and each address, in memory.
+
+A bucket is one number, the time at which it is full again (the generic cell rate algorithm). An address is known only
+by its HMAC under a key that this process draws and never stores, IPv6 by its /64 network; nothing here is logged.
+
+NOT protected: many addresses together (each has its own bucket), and people who share one (they share its bucket). When
+more addresses ask than are kept, the one that asked longest ago starts afresh.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from protocols.base import ConfigurationError
+from service.errors import LimitReached
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`burst` requests at once, and one more every `seconds`."""
+
+    burst: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if self.burst < 1 or self.seconds <= 0:
+            raise ConfigurationError(f"rate {self.burst}, {self.seconds}: expected a burst >= 1 and seconds > 0")
+
+
+class Limits:
+    """The buckets of one process. Safe to use from several threads."""
+
+    def __init__(
+        self, rates: Mapping[str, Rate], *, addresses: int = 100_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """rates: by class of requests. addresses: how many buckets are kept, at most."""
+        self.rates = dict(rates)
+        self._kept = addresses
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._full: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def pseudonym(self, address: str) -> str:
+        """What stands for an address in this process: 32 hex digits that say nothing outside of it."""
+        return hmac.digest(self._key, _network(address).encode(), "sha256")[:16].hex()
+
+    def take(self, kind: str, pseudonym: str) -> None:
+        """Count one request of class `kind`. Raises LimitReached, and then does not count it."""
+        rate = self.rates[kind]
+        with self._lock:
+            now = self._clock()
+            full = max(self._full.get((kind, pseudonym), now), now) + rate.seconds
+            wait = full - now - rate.burst * rate.seconds
+            if wait > 1e-9 * rate.seconds:
+                raise LimitReached(f"{kind}: too many requests; the next is taken in {wait:.0f} s", wait)
+            self._full[kind, pseudonym] = full
+            self._full.move_to_end((kind, pseudonym))
+            if len(self._full) > self._kept:
+                self._full.popitem(last=False)
+
+
+def _network(address: str) -> str:
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address  # a name that a server in front gave, or none
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip.packed[:8] + bytes(8), 64)))
+    return str(ip)

@@ -1,0 +1,288 @@
+"""A table of endpoints as a web application: who may call, how large, how often, decoded, answered, signed.
+
+In this order, so that little is done for who may not: path, method, rate, signature and nonce, content type, body
+(counted while it comes), digest, decoding; then the handler, in a thread. What goes wrong is answered as a `Failure`,
+signed like every answer. An exception that nobody raised on purpose is logged, and answered with an incident's number.
+
+NOT protected: slow headers and too many connections; what stands in front and ends TLS has to bound them. `/metrics`
+and `/openapi.json` are open and unsigned.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from protocols.base import ConfigurationError
+from protocols.ledger import Message, role_of
+from protocols.scan.sealing import Identity, Verifier
+from service import bodies, openapi, requests
+from service.endpoints import ANYONE, Call, Endpoint
+from service.errors import (
+    STATUS,
+    Failure,
+    Forbidden,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotFound,
+    StorageFailed,
+    TargetTooLong,
+    Unauthenticated,
+    UnsupportedMediaType,
+    to_failure,
+)
+from service.limits import Limits
+from service.logs import Event, log
+from service.metrics import CONTENT_TYPE, Metrics
+from service.requests import CLIENT, HttpRequest, Nonces
+from service.requests import CONTENT_TYPE as TYPE_HEADER
+
+__all__ = ["ANYONE", "Call", "Endpoint", "Health", "application", "server"]
+
+EXIT_STORAGE = 74  # sysexits.h: EX_IOERR
+MAX_TARGET = 2048  # characters
+
+
+class Health(Message, frozen=True):
+    """That a party answers, and which."""
+
+    party: str
+    status: str
+
+
+def application(
+    endpoints: Sequence[Endpoint],
+    *,
+    me: Callable[[], Identity],
+    parties: Callable[[], Mapping[str, Verifier]],
+    nonces: Nonces,
+    limits: Limits,
+    metrics: Metrics,
+    title: str,
+    version: str = "1",
+    stop: Callable[[], None] = lambda: os._exit(EXIT_STORAGE),
+) -> Starlette:
+    """The ASGI application of a role: its endpoints, `/health`, `/metrics` and `/openapi.json`.
+
+    me: this party's keys, under the manifest of the day; parties: everybody's; asked for every request, so that both
+    may change. stop: called once StorageFailed is answered; ends the process. Raises ConfigurationError.
+    """
+
+    def health(call: Call) -> Health:
+        return Health(me().name, "ok")
+
+    rows = [*endpoints, Endpoint("GET", "/health", health, None, Health, limit=None, summary="Whether it answers")]
+    by_path: dict[str, dict[str, Endpoint]] = defaultdict(dict)
+    for row in rows:
+        if row.method in by_path[row.path]:
+            raise ConfigurationError(f"endpoint {row} is declared twice")
+        if row.limit is not None and row.limit not in limits.rates:
+            raise ConfigurationError(f"endpoint {row} counts for the limit {row.limit!r}, which has no rate")
+        by_path[row.path][row.method] = row
+    document = openapi.document(rows, title, version)
+    gate = _Gate(me, parties, nonces, limits, metrics, stop)
+    routes = [
+        Route("/metrics", lambda request: Response(metrics.text(), media_type=CONTENT_TYPE), methods=["GET"]),
+        Route("/openapi.json", lambda request: JSONResponse(document), methods=["GET"]),
+        *(Route(path, _Resource(gate, methods)) for path, methods in by_path.items()),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _unsigned})
+    app.router.redirect_slashes = False
+    app.router.default = _Resource(gate, {})
+    return app
+
+
+def server(app: ASGIApp, host: str, port: int, *, proxies: str = "") -> uvicorn.Server:
+    """uvicorn for an application; `run()` it. It logs no addresses and no paths.
+
+    proxies: addresses, comma-separated, whose X-Forwarded-For counts.
+    """
+    config = uvicorn.Config(
+        app,
+        host,
+        port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        ws="none",
+        lifespan="off",
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies or None,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=10,
+    )
+    return uvicorn.Server(config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """What an application asks about a request."""
+
+    me: Callable[[], Identity]
+    parties: Callable[[], Mapping[str, Verifier]]
+    nonces: Nonces
+    limits: Limits
+    metrics: Metrics
+    stop: Callable[[], None]
+
+    def admit(self, endpoint: Endpoint, head: HttpRequest, signature: bytes | None, address: str) -> None:
+        """Raises Unauthenticated, ReplayError, Forbidden, LimitReached."""
+        if signature is None:
+            if CLIENT not in endpoint.callers:
+                raise Unauthenticated(f"{endpoint} is for parties with keys; sign the request")
+            if endpoint.limit is not None:
+                self.limits.take(endpoint.limit, address)
+            return
+        requests.verify_request(head, signature, self.parties(), self.nonces, time.time())
+        if role_of(head.sender) not in endpoint.callers:
+            raise Forbidden(f"{endpoint} is for {', '.join(sorted(endpoint.callers))}; {head.sender} is none of them")
+
+    def note(self, name: str, status: int, started: float, received: int, sent: int) -> None:
+        """Count and log one request."""
+        seconds = time.perf_counter() - started
+        self.metrics.observe(name, status, seconds, received, sent)
+        log(Event.REQUEST, endpoint=name, status=status, seconds=round(seconds, 6), bytes=sent)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What goes back. media: "" for no body."""
+
+    status: int
+    media: str
+    body: bytes
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    """One path, with what its methods do; a path that does not exist has none. An ASGI application."""
+
+    gate: _Gate
+    methods: Mapping[str, Endpoint]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        request = Request(scope, receive)
+        name = str(self.methods.get(request.method, "other"))
+        me, target = self.gate.me(), _target(scope)
+        head = HttpRequest(request.method, target, CLIENT, me.name, 0, b"", "", b"")
+        body, stop = b"", False
+        try:
+            if len(target) > MAX_TARGET:
+                raise TargetTooLong(f"path and query have {len(target)} characters; expected {MAX_TARGET} at most")
+            head, signature = requests.incoming(request.method, target, request.headers, me.name)
+            endpoint = self._endpoint(scope)
+            address = self.gate.limits.pseudonym(request.client.host if request.client else "")
+            await run_in_threadpool(self.gate.admit, endpoint, head, signature, address)
+            accept = _accept(request)
+            _check_type(request, endpoint)
+            body, digest = await bodies.receive(request, endpoint.max_bytes if endpoint.request else 0)
+            requests.check_digest(head, digest)
+            answer = await run_in_threadpool(_work, endpoint, head, request, address, body, accept)
+        except ClientDisconnect:
+            self.gate.note(name, 499, started, 0, 0)
+            return
+        except StorageFailed as error:
+            stop = True
+            log(Event.STORAGE_FAILED, level=logging.CRITICAL, error=error)
+            failure = Failure("Unavailable", "the storage failed and this party stops; what it answered before is kept")
+            answer = _refusal(503, failure, request)
+        except Exception as error:
+            answer = _refused(error, request)
+        headers = await run_in_threadpool(requests.sign_response, me, head, answer.status, answer.media, answer.body)
+        await self._response(answer, headers)(scope, receive, send)
+        self.gate.note(name, answer.status, started, len(body), len(answer.body))
+        if stop:
+            self.gate.stop()
+
+    def _endpoint(self, scope: Scope) -> Endpoint:
+        if not self.methods or b"%" in scope["raw_path"]:  # no path needs escapes: there is one way to write each
+            raise NotFound("there is no such path; GET /openapi.json lists all")
+        if scope["method"] not in self.methods:
+            raise MethodNotAllowed(f"the path takes {', '.join(sorted(self.methods))}")
+        return self.methods[scope["method"]]
+
+    def _response(self, answer: _Answer, headers: dict[str, str]) -> Response:
+        headers["Cache-Control"] = "no-store"
+        if answer.media:
+            headers[TYPE_HEADER] = answer.media
+        if answer.retry_after is not None:
+            headers["Retry-After"] = str(ceil(answer.retry_after))
+        if answer.status == STATUS[MethodNotAllowed]:
+            headers["Allow"] = ", ".join(sorted(self.methods))
+        return Response(answer.body, answer.status, headers)
+
+
+def _target(scope: Scope) -> str:
+    query = scope["query_string"]
+    return (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
+
+
+def _check_type(request: Request, endpoint: Endpoint) -> None:
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("the body is encoded; expected no Content-Encoding")
+    takes = (bodies.MSGPACK,) if endpoint.request is bytes else bodies.MEDIA_TYPES
+    if endpoint.request is not None and bodies.media_type(request.headers.get(TYPE_HEADER)) not in takes:
+        raise UnsupportedMediaType(f"{TYPE_HEADER}: expected {' or '.join(takes)}")
+
+
+def _accept(request: Request) -> str:
+    sent = bodies.media_type(request.headers.get(TYPE_HEADER))
+    return bodies.accepted(request.headers.get("accept"), sent if sent in bodies.MEDIA_TYPES else bodies.JSON)
+
+
+def _work(endpoint: Endpoint, head: HttpRequest, request: Request, address: str, body: bytes, accept: str) -> _Answer:
+    """Decode, call the handler, encode: all that takes time. Raises what it raises."""
+    message: Message | bytes | None = None
+    if endpoint.request is not None:
+        kind = endpoint.request
+        message = bodies.decode(body, kind, bodies.media_type(head.content_type)) if issubclass(kind, Message) else body
+    query = bodies.query(request.scope["query_string"], endpoint.query)
+    result = endpoint.handler(Call(head.sender, address, request.path_params, query, message))
+    if type(result) is not (endpoint.response or type(None)):
+        raise TypeError(f"{endpoint} answered {type(result).__name__}; its row in the table says otherwise")
+    if result is None:
+        return _Answer(204, "", b"")
+    if isinstance(result, bytes):
+        return _Answer(200, bodies.MSGPACK, result)
+    return _Answer(200, accept, bodies.encode(result, accept))
+
+
+def _refused(error: Exception, request: Request) -> _Answer:
+    known = to_failure(error)
+    if known is None:
+        incident = secrets.token_hex(8)
+        log(Event.INCIDENT, level=logging.ERROR, error=error, incident=incident)
+        known = 500, Failure("ServerFault", f"unexpected failure; the log says more under incident {incident}")
+    return _refusal(*known, request)
+
+
+def _refusal(status: int, failure: Failure, request: Request) -> _Answer:
+    try:
+        media = _accept(request)
+    except NotAcceptable:
+        media = bodies.JSON
+    return _Answer(status, media, bodies.encode(failure, media), failure.retry_after)
+
+
+def _unsigned(request: Request, error: Exception) -> Response:
+    """For `/metrics` and `/openapi.json`, where Starlette itself refuses other methods."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse({"error": "MethodNotAllowed", "detail": error.detail}, error.status_code, error.headers)
