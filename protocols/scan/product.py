@@ -1,8 +1,9 @@
-"""The hot loop: every query against every entry of a block, as one exact float64 matrix product.
+"""The hot loop: every query against every entry of a block, as one exact matrix product in float64.
 
 Hamming distance is popcount(q) + sum_i (1 - 2*q_i)*b_i, so with S the (Q, bits) matrix of signs and B a block's planes
 as a (bits, .) matrix of centred residues, S @ B mod p is the whole homomorphic computation. Exact: |residue| < 2^44 and
-at most 256 terms, so every partial sum stays below 2^52, in whatever order they are added, fused or not.
+at most 256 terms, so every partial sum stays below 2^52, in whatever order they are added, fused or not. From a dozen
+queries on, `sums` has it faster than any product of matrices: signs are only 1 and -1.
 
 A block stays packed (45 bits a residue); tiles of it are unpacked, multiplied, finished and packed while they are in
 the cache.
@@ -24,8 +25,9 @@ from protocols.base import ConfigurationError
 from protocols.scan.packing import Words, pack_rows, unpack_rows
 from protocols.scan.parameters import FIELDS, PRIMES, RESIDUE_BITS, WIDTH, Parameters
 from protocols.scan.ring import Residues, reduce, ring_of
+from protocols.scan.sums import BREAK_EVEN, places, signed_sums
 
-TILE_ROWS = 8  # of 64 rows of a packed polynomial: with n = 4096 a tile of 256 planes is 1 MiB
+TILE_ROWS = 4  # of 64 rows of a packed polynomial: with n = 4096 a tile of 256 planes is 512 KiB
 
 
 def signs(hashes: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -96,7 +98,7 @@ def scan_block(
     planes: (bits, 2*(lanes+1), 45, n/64). hashes: (Q, bits/8). zeros: (Q, 2, lanes+1, n), fresh encryptions of zero.
     """
     batch, lanes, columns = len(hashes), zeros.shape[2] - 1, planes.shape[3]
-    left = signs(hashes)
+    left, where = signs(hashes), places(hashes)
     constants = query_constants(hashes, parameters)
     nothing = np.zeros(batch)
     c1 = np.zeros((batch, 2, RESIDUE_BITS, columns), dtype=np.uint64)
@@ -108,7 +110,10 @@ def scan_block(
             target, place = (c1, index) if part == 0 else (c0, index * lanes + part - 1)
             for first in range(0, 64, TILE_ROWS):
                 unpack_rows(planes, tile, index * (lanes + 1) + part, first, p)
-                product(left, tile, out=out)
+                if batch < BREAK_EVEN:
+                    product(left, tile, out=out)
+                else:
+                    signed_sums(tile, where, out)
                 _finish(out, zeros, index, part, first * columns, constants[index] if part else nothing, float(p))
                 pack_rows(out, target, place, first, p)
     return c1, c0
