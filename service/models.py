@@ -2,7 +2,7 @@
 
 A reader of a dump must not tell what was photographed, nor link two cases of one person: there is no address, name or
 free text, times are days, and primary keys are random. SQLite keeps every table in the order of its primary key (no
-rowid), so that a dump does not tell which case came after which either; for PostgreSQL `Cases.tidy` sorts them.
+rowid), so that a dump does not tell which case came after which either; for PostgreSQL `storage.tidy` sorts them.
 
 NOT protected: the number of entries of a case; how many cases were opened on a day; what the file system and
 PostgreSQL's log keep of old pages.

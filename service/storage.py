@@ -14,12 +14,12 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, bindparam, create_engine, delete, event, func, select
+from sqlalchemy import Connection, Engine, Executable, bindparam, create_engine, delete, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
@@ -30,7 +30,9 @@ from protocols.base import ConfigurationError
 from service.atrest import KEY_BYTES, Sealer, lock, unlock
 from service.errors import StorageFailed
 from service.migrations import migrate
-from service.models import Fact, LockedKey
+from service.models import Base, Case, Fact, LockedKey
+
+T = TypeVar("T")
 
 _ROWS = 1000  # a statement
 HANDOVER = 5.0  # seconds until the lock of a process that was killed is free
@@ -112,6 +114,37 @@ def transaction(engine: Engine, store: SqlStore | None = None) -> Iterator[Sessi
             session.commit()
         else:
             store.commit(session)
+
+
+def in_chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The items, as many at once as a statement takes."""
+    for first in range(0, len(items), _ROWS):
+        yield items[first : first + _ROWS]
+
+
+def lock_cases(session: Session, ids: Collection[bytes]) -> list[Case]:
+    """The cases of these ids, locked until the transaction ends; whoever locks several does it here, in one order."""
+    chunks = in_chunks(sorted(ids))
+    rows = (select(Case).where(Case.id.in_(some)).order_by(Case.id).with_for_update() for some in chunks)
+    return [case for some in rows for case in session.scalars(some)]
+
+
+def tidy(engine: Engine) -> None:
+    """Once a day: make what was deleted leave the files, and sort PostgreSQL's tables by their random keys.
+
+    SQLite empties its log. PostgreSQL keeps rows, and dumps them, in the order in which they came; each table is
+    written anew in the order of its key, and is locked meanwhile. Raises StorageFailed.
+    """
+    if engine.dialect.name == "sqlite":
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            raw.close()
+        return
+    for table in Base.metadata.sorted_tables:
+        with transaction(engine) as session:
+            session.execute(text(f'CLUSTER "{table.name}" USING "{table.name}_pkey"'))
 
 
 def unlock_facts(engine: Engine, passphrase: str) -> Sealer:

@@ -14,9 +14,7 @@ from service.errors import WrongPassphrase
 SECRET = b"a secret that nobody may read"
 
 
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch):
-    monkeypatch.setattr(atrest, "PASSPHRASE_LOG_N", 4)
+pytestmark = pytest.mark.usefixtures("cheap_scrypt")
 
 
 def test_a_value_opens_in_its_place_only():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text, update
 
 from protocols.base import ConfigurationError, IntegrityError
-from service import atrest, storage
+from service import storage
 from service.atrest import Sealer
 from service.errors import StorageFailed, WrongPassphrase
 from service.models import Base, Fact, Nonce
@@ -23,9 +23,7 @@ FORK = multiprocessing.get_context("fork")
 SEALER = Sealer(bytes(range(32)))
 
 
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch):
-    monkeypatch.setattr(atrest, "PASSPHRASE_LOG_N", 4)
+pytestmark = pytest.mark.usefixtures("cheap_scrypt")
 
 
 @pytest.fixture
@@ -114,7 +112,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_a_table_is_a_dict_that_falls_back_to_its_last_commit(engine, steps):
     with transaction(engine) as session:
@@ -170,11 +168,13 @@ def test_after_a_failed_commit_nothing_is_committed_any_more(engine, store):
     store.close()
 
 
-def test_a_database_without_its_tables_is_a_named_error(engine, store):
+def test_a_database_without_its_tables_is_a_named_error(tmp_path):
+    engine = storage.open(f"sqlite:///{tmp_path}/role.db")
     with engine.begin() as connection:
         connection.execute(text("drop table facts"))
     with pytest.raises(StorageFailed, match="facts"):
-        store.table("t")
+        SqlStore(engine, SEALER).table("t")
+    engine.dispose()
 
 
 def test_one_process_at_a_time(engine, store, monkeypatch):
