@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from blake3 import blake3
 
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.scan.manifest import Pinned
@@ -18,9 +18,9 @@ from protocols.scan.parameters import RESIDUE_BITS, Parameters
 from protocols.scan.sealing import same
 
 
-def block_hasher() -> hashlib._Hash:
+def block_hasher() -> blake3:
     """The hash whose digest members sign, over a block's planes in order."""
-    return hashlib.sha256(b"hushmatch-scan block\0")
+    return blake3(b"hushmatch-scan block\0")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _Arriving:
     path: Path
     planes: Words | None = None
     next_plane: int = 0
-    hasher: hashlib._Hash = field(default_factory=block_hasher)
+    hasher: blake3 = field(default_factory=block_hasher)
 
 
 class BlockStore:

@@ -1,7 +1,7 @@
 """Entries: a fingerprint's bits in replicated shares, committed to and sealed; the check that they are bits.
 
 Each bit b is x1 + x2 + x3 mod 2^64 (Ito, Saito, Nishizeki 1987; Araki et al. 2016): x1 and x2 are 32-byte seeds, x3
-is spelled out; member i holds x_i and x_{i+1}. C_i = SHA-256(label, entry, i, r_i, x_i), with r_i sealed beside the
+is spelled out; member i holds x_i and x_{i+1}. C_i = BLAKE3(label, entry, i, r_i, x_i), with r_i sealed beside the
 share so that nobody can test guesses.
 
 Well-formedness of a batch: v*(v-1) = 0 for every v = x1 + x2 + x3. For random rho the three sums

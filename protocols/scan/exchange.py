@@ -6,7 +6,6 @@ or an upload.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Iterator
 from functools import reduce
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion, UnknownCase
+from protocols.scan.blocks import block_hasher
 from protocols.scan.entries import SHARES, check_lengths
 from protocols.scan.keys import read_residues
 from protocols.scan.manifest import Pinned
@@ -180,7 +180,7 @@ class Exchange:
         Raises MessageError if a part is not what is due.
         """
         p, lanes = self._parameters, self.blocks[block].lanes
-        hasher = hashlib.sha256(b"hushmatch-scan block\0")
+        hasher = block_hasher()
         path = self._folder / f"block-{block}.bin"
         first = 0
         with path.open("wb") as file:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from protocols.scan import entries
 from protocols.scan.comparison import Comparison, corrections, gates, rounds
@@ -298,7 +299,7 @@ def scan():
         "withdrawn_slots": places[3:],
         "plane_seeds": {str(share): seed(f"planes {share}").hex() for share in MEMBERS},
         "planes": planes,
-        "block_sha256": sha(b"hushmatch-scan block\0" + block.tobytes()),
+        "block_digest": blake3(b"hushmatch-scan block\0" + block.tobytes()).hexdigest(),
         "queries": [query.tobytes().hex() for query in queries],
         "query_constants": canonical(query_constants(queries, P)).tolist(),
         "zero_seed": seed("zeros").hex(),
