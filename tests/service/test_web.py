@@ -3,8 +3,11 @@
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Annotated
 
 import httpx
@@ -16,7 +19,7 @@ from protocols.ledger import Message, encode
 from service import bodies, web
 from service.bodies import JSON, MSGPACK
 from service.errors import Failure, StorageFailed
-from service.limits import Limits, Rate
+from service.limits import Rate
 from service.metrics import Metrics
 from service.requests import outgoing, verify_response
 from service.web import Call, Endpoint
@@ -26,6 +29,7 @@ from tests.service.serving import GENEROUS, build, serving
 EXCHANGE, MEMBER, PLATFORM = party("exchange"), party("member-2"), party("platform-a")
 PARTIES = verifiers(EXCHANGE, MEMBER, PLATFORM)
 SECRET = "tops3cret"
+ROOT = Path(__file__).parents[2]
 
 
 class Echo(Message, frozen=True):
@@ -382,13 +386,40 @@ def test_a_table_that_contradicts_itself_is_refused():
         build([Endpoint("GET", "/a", lambda call: None, limit="unheard")], EXCHANGE, PARTIES)
 
 
-def test_the_process_ends_itself_at_once(monkeypatch):
-    """Without being told otherwise, the application ends its process with the exit code for I/O errors."""
-    codes = []
-    monkeypatch.setattr(web.os, "_exit", codes.append)
-    settings = {"me": lambda: EXCHANGE, "parties": lambda: PARTIES, "nonces": MemoryNonces(), "title": "test"}
-    row = Endpoint("GET", "/disk", _raise(StorageFailed("full")))
-    app = web.application([row], **settings, limits=Limits(GENEROUS), metrics=Metrics())
-    with serving(app) as url:
-        assert httpx.get(url + "/disk").status_code == 503
-    assert codes == [web.EXIT_STORAGE]
+_DISK_FULL = """
+import sys
+from protocols.scan.sealing import Identity
+from service import web
+from service.errors import StorageFailed
+from service.limits import Rate
+from service.metrics import Metrics
+
+def fail(call):
+    raise StorageFailed("disk full")
+
+me = Identity("exchange")
+rows = [web.Endpoint("GET", "/disk", fail)]
+limits = Limits({"default": Rate(10, 1.0)})
+app = web.application(
+    rows, me=lambda: me, parties=dict, nonces=None, limits=limits, metrics=Metrics(), title="test"
+)
+web.server(app, "127.0.0.1", int(sys.argv[1])).run()
+"""
+
+
+def test_the_process_ends_at_once_and_says_so_before():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "-c", _DISK_FULL, str(port)], cwd=ROOT)
+    try:
+        for _ in range(600):
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}/disk")
+                break
+            except httpx.ConnectError:
+                time.sleep(0.05)
+        assert answer.status_code == 503
+        assert process.wait(10) == web.EXIT_STORAGE
+    finally:
+        process.kill()
