@@ -391,7 +391,7 @@ import sys
 from protocols.scan.sealing import Identity
 from service import web
 from service.errors import StorageFailed
-from service.limits import Rate
+from service.limits import Limits, Rate
 from service.metrics import Metrics
 
 def fail(call):
@@ -413,12 +413,13 @@ def test_the_process_ends_at_once_and_says_so_before():
         port = free.getsockname()[1]
     process = subprocess.Popen([sys.executable, "-c", _DISK_FULL, str(port)], cwd=ROOT)
     try:
-        for _ in range(600):
+        answer = None
+        while answer is None and process.poll() is None:
             try:
                 answer = httpx.get(f"http://127.0.0.1:{port}/disk")
-                break
             except httpx.ConnectError:
                 time.sleep(0.05)
+        assert answer is not None
         assert answer.status_code == 503
         assert process.wait(10) == web.EXIT_STORAGE
     finally:
