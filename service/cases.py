@@ -29,6 +29,7 @@ from protocols.ledger import decode, encode
 from protocols.scan.entries import SHARES, check_lengths
 from protocols.scan.messages import EntryReceipt, SealedEntry, SignedReceipt
 from protocols.scan.sealing import digest
+from service.atrest import Sealer
 from service.errors import NotAdult, WrongPin
 from service.messages import ERASURE, CaseState, CaseStatus, Erasure, OpenCase, SignedErasure
 from service.models import Case, Entry, Match, Receipt, Sighting, Withdrawal
@@ -42,6 +43,7 @@ HELP_FOR_MINORS = (
     " https://takeitdown.ncmec.org, free, anonymous, in any country"
 )
 _DIGEST_BYTES = 16
+_SETTLED = ("accepted", "refused")
 
 
 class CaseTaken(InputError):
@@ -52,10 +54,16 @@ class Cases:
     """Cases, their entries and the members' receipts. Safe to use from several threads."""
 
     def __init__(
-        self, engine: Engine, *, max_entries: int, clock: Callable[[], float] = time.time, delays: Delays | None = None
+        self,
+        engine: Engine,
+        sealer: Sealer,
+        *,
+        max_entries: int,
+        clock: Callable[[], float] = time.time,
+        delays: Delays | None = None,
     ) -> None:
-        """max_entries: of one case. clock: unix seconds."""
-        self._engine, self._clock = engine, clock
+        """sealer: of what the members sign. max_entries: of one case. clock: unix seconds."""
+        self._engine, self._sealer, self._clock = engine, sealer, clock
         self._max_entries = max_entries
         self._delays = delays or Delays()
 
@@ -135,8 +143,7 @@ class Cases:
                     select(Entry.status, func.count()).where(Entry.case == case).group_by(Entry.status)
                 ).all()
             )
-            receipts = session.scalars(select(Receipt).where(Receipt.case == case).order_by(Receipt.member)).all()
-            erasures = [decode(receipt.body, SignedErasure) for receipt in receipts if receipt.member == EXCHANGE]
+            erasures = [decode(body, SignedErasure) for body in self._kept(session, case, "deleted")]
             return CaseStatus(
                 cast(CaseState, row.status),
                 row.opened_on,
@@ -144,7 +151,7 @@ class Cases:
                 counts.get("accepted", 0),
                 counts.get("refused", 0),
                 platform_rows(session, case),
-                [decode(receipt.body, SignedReceipt) for receipt in receipts if receipt.member != EXCHANGE],
+                [decode(body, SignedReceipt) for body in self._kept(session, case, *_SETTLED, "withdrawn")],
                 list(_awaiting(session, case)),
                 erasures[0] if erasures else None,
             )
@@ -205,7 +212,7 @@ class Cases:
                     entry.sealed = None
             for member, signed in receipts.items():
                 for one in signed:
-                    _keep(session, case, member, decode(one.body, EntryReceipt).status, encode(one))
+                    self._keep(session, case, member, decode(one.body, EntryReceipt).status, encode(one))
             states = {entry.status for entry in entries}
             if "received" not in states:
                 row.status = "active" if "accepted" in states else "refused"
@@ -219,7 +226,7 @@ class Cases:
             lock_cases(session, {case for some in cases for case in some})
             for some in chunks:
                 new = Entry.id.in_(some) & ((Entry.block != block) | Entry.block.is_(None))
-                session.execute(update(Entry).where(new).values(block=block, version=version))
+                session.execute(update(Entry).where(new).values(block=block, version=version, placed_on=self._today()))
 
     # The members' confirmations ----------------------------------------------------------------------------------
 
@@ -244,7 +251,7 @@ class Cases:
             if not set(_entries(session, case)) <= set(told.entries):
                 raise IntegrityError(f"confirmation of {told.member}: an entry of the case is left out")
             session.execute(delete(Withdrawal).where(Withdrawal.case == case, Withdrawal.member == member))
-            _keep(session, case, member, "withdrawn", encode(receipt))
+            self._keep(session, case, member, "withdrawn", encode(receipt))
 
     def confirmed(self) -> list[bytes]:
         """Withdrawn cases that every member has confirmed: to be deleted once no block holds their entries."""
@@ -258,9 +265,8 @@ class Cases:
             row = _get(session, case)
             if row.status != "withdrawn" or _awaiting(session, case):
                 raise IntegrityError("erasure: the case is not withdrawn, or a member has not confirmed")
-            words = select(Receipt.body).where(Receipt.case == case, Receipt.status == "withdrawn")
-            bodies = session.scalars(words.order_by(Receipt.member)).all()
-            return Erasure(case, self._today(), [decode(body, SignedReceipt) for body in bodies], ERASURE)
+            words = [decode(body, SignedReceipt) for body in self._kept(session, case, "withdrawn")]
+            return Erasure(case, self._today(), words, ERASURE)
 
     def delete(self, case: bytes, signed: SignedErasure, store: SqlStore | None = None) -> None:
         """Forget everything about a case but its PIN and receipts. Raises UnknownCase, IntegrityError."""
@@ -273,12 +279,24 @@ class Cases:
             row.status = "deleted"
             for kind in (Entry, Match, Sighting):
                 session.execute(delete(kind).where(kind.case == case))
-            _keep(session, case, EXCHANGE, "deleted", encode(signed))
+            self._keep(session, case, EXCHANGE, "deleted", encode(signed))
 
     def counts(self) -> dict[str, int]:
         """How many cases there are of each status."""
         with transaction(self._engine) as session:
             return dict(session.execute(select(Case.status, func.count()).group_by(Case.status)).all())
+
+    def _keep(self, session: Session, case: bytes, member: int, status: str, body: bytes) -> None:
+        name = hashlib.sha256(body).digest()[:_DIGEST_BYTES]
+        if session.get(Receipt, (case, member, name)) is None:
+            sealed = self._sealer.seal(body, Receipt.__tablename__, case + name)
+            session.add(Receipt(case=case, member=member, digest=name, status=status, body=sealed))
+
+    def _kept(self, session: Session, case: bytes, *statuses: str) -> list[bytes]:
+        """What was kept under one of the statuses, by member."""
+        rows = select(Receipt).where(Receipt.case == case, Receipt.status.in_(statuses))
+        ordered = session.scalars(rows.order_by(Receipt.member, Receipt.status, Receipt.digest))
+        return [self._sealer.open(row.body, Receipt.__tablename__, case + row.digest) for row in ordered]
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock(), UTC).date()
@@ -303,9 +321,3 @@ def _unsettled(session: Session, case: bytes) -> Iterator[SealedEntry]:
 
 def _awaiting(session: Session, case: bytes) -> Sequence[int]:
     return session.scalars(select(Withdrawal.member).where(Withdrawal.case == case).order_by(Withdrawal.member)).all()
-
-
-def _keep(session: Session, case: bytes, member: int, status: str, body: bytes) -> None:
-    name = hashlib.sha256(body).digest()[:_DIGEST_BYTES]
-    if session.get(Receipt, (case, member, name)) is None:
-        session.add(Receipt(case=case, member=member, digest=name, status=status, body=body))

@@ -4,8 +4,8 @@ A reader of a dump must not tell what was photographed, nor link two cases of on
 free text, times are days, and primary keys are random. SQLite keeps every table in the order of its primary key (no
 rowid), so that a dump does not tell which case came after which either; for PostgreSQL `storage.tidy` sorts them.
 
-NOT protected: the number of entries of a case; how many cases were opened on a day; what the file system and
-PostgreSQL's log keep of old pages.
+NOT protected: the number of entries of a case; how many cases were opened on a day, and while that day lasts, between
+which versions of the bank; what the file system and PostgreSQL's log keep of old pages.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Case(Base):
 class Entry(Base):
     """An entry of a case. sealed: its encoded SealedEntry until the members have settled it.
 
-    block, version: where it stands, and since which version of the bank; none until it is published.
+    block, version, placed_on: where it stands, and since which version of the bank; none until it is published.
+    Versions are rounded to the last of their day: they come often enough to tell cases apart (`Finds.tidy`).
     """
 
     __tablename__ = "entries"
@@ -67,10 +68,14 @@ class Entry(Base):
     sealed: Mapped[bytes | None]
     block: Mapped[int | None]
     version: Mapped[int | None]
+    placed_on: Mapped[date | None]
 
 
 class Receipt(Base):
-    """What a member signed about a case's entries: an encoded SignedReceipt, and the first 16 bytes of its SHA-256."""
+    """What a member signed about a case's entries: an encoded SignedReceipt, sealed, for it names versions and entries.
+
+    digest: the first 16 bytes of SHA-256 of what is sealed. member: 0 for the exchange's own word, a SignedErasure.
+    """
 
     __tablename__ = "receipts"
     case: Mapped[bytes] = mapped_column(ForeignKey("cases.id"), primary_key=True)

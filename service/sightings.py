@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from protocols.base import InputError
@@ -115,10 +115,19 @@ class Finds:
             for row in rows:
                 row.verdict = verdicts[row.handle]
 
-    def drop_unclaimed(self) -> None:
-        """Once a day: forget matches of the day before yesterday; those that an upload claimed live on as sightings."""
+    def tidy(self) -> None:
+        """Once a day: forget old matches that no upload claimed, and round since when entries stand to days gone by.
+
+        After that, an entry counts as searched from the last version of its first day on.
+        """
         with transaction(self._engine) as session:
             session.execute(delete(Match).where(Match.found_on < self._today() - timedelta(days=1)))
+        days = select(Entry.block, Entry.placed_on, func.max(Entry.version)).where(Entry.placed_on < self._today())
+        uneven = days.group_by(Entry.block, Entry.placed_on).having(func.max(Entry.version) > func.min(Entry.version))
+        with transaction(self._engine) as session:
+            for block, placed_on, version in session.execute(uneven).all():
+                that_day = (Entry.block == block) & (Entry.placed_on == placed_on)
+                session.execute(update(Entry).where(that_day).values(version=version))
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock(), UTC).date()

@@ -4,12 +4,14 @@ import os
 
 from protocols.ledger import encode
 from protocols.scan.messages import EntryReceipt, SealedEntry, SignedReceipt
+from service.atrest import Sealer
 from service.messages import OpenCase
 from service.pins import new_number, new_pin
 
 DAY = 86_400
 NOON = 1_795_348_800  # 2026-11-22 12:00 UTC
 MEMBERS = (1, 2, 3)
+SEALER = Sealer(bytes(range(32)))
 
 
 class Clock:

@@ -4,10 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from protocols.base import InputError, IntegrityError, MessageError, ReplayError, UnknownCase
-from protocols.ledger import decode
 from protocols.scan.messages import SealedEntry
 from service.cases import Cases, CaseTaken
 from service.errors import NotAdult, StorageFailed, WrongPin
@@ -15,7 +14,7 @@ from service.messages import ERASURE, Erasure, SignedErasure
 from service.models import Base, Case, Entry, Receipt
 from service.pins import new_number, new_pin
 from service.storage import transaction
-from tests.service.lifecycle import DAY, MEMBERS, Clock, activate, entry, ids, new_case, receipt, receipts
+from tests.service.lifecycle import DAY, MEMBERS, SEALER, Clock, activate, entry, ids, new_case, receipt, receipts
 
 pytestmark = pytest.mark.usefixtures("cheap_scrypt")
 
@@ -27,7 +26,7 @@ def clock():
 
 @pytest.fixture
 def cases(engine, clock):
-    return Cases(engine, max_entries=5, clock=clock)
+    return Cases(engine, SEALER, max_entries=5, clock=clock)
 
 
 def rows(engine):
@@ -317,12 +316,17 @@ def test_a_step_that_is_cut_off_leaves_nothing_behind(cases, engine):
     assert rows(engine)["entries"] == 2
 
 
-def test_times_are_days_and_pins_are_hashes(cases, engine, clock):
+def test_pins_are_hashes_and_receipts_sealed(cases, engine):
     message = new_case()
     case = activate(cases, message)
     with transaction(engine) as session:
         row = session.get(Case, case)
         assert (len(row.pin_salt), len(row.pin_hash)) == (16, 32)
-        assert not hasattr(row.opened_on, "hour")
-        statuses = [decode(r.body, type(receipt(1, "accepted", []))) for r in session.scalars(select(Receipt))]
-    assert len(statuses) == 3
+        bodies = session.scalars(select(Receipt.body)).all()
+    assert len(bodies) == 3
+    assert not [body for body in bodies if b"member-" in body or message.entries[0].entry in body]
+    with transaction(engine) as session:
+        session.execute(update(Receipt).where(Receipt.member == 1).values(member=9))
+        session.execute(update(Receipt).where(Receipt.member == 2).values(body=bodies[0]))
+    with pytest.raises(IntegrityError, match="'receipts' does not open"):
+        cases.status(case)

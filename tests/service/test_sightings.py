@@ -10,10 +10,10 @@ from protocols.base import InputError
 from service import sightings
 from service.cases import Cases
 from service.messages import PlatformStatus, Sighted, SignedErasure, Upload, Verdicts
-from service.models import Match, Sighting
+from service.models import Entry, Match, Sighting
 from service.sightings import Finds, UnknownSighting
 from service.storage import transaction
-from tests.service.lifecycle import DAY, MEMBERS, NOON, Clock, activate, ids, new_case, receipt
+from tests.service.lifecycle import DAY, MEMBERS, NOON, SEALER, Clock, activate, ids, new_case, receipt
 
 pytestmark = pytest.mark.usefixtures("cheap_scrypt")
 
@@ -25,7 +25,7 @@ def clock():
 
 @pytest.fixture
 def cases(engine, clock):
-    return Cases(engine, max_entries=100, clock=clock)
+    return Cases(engine, SEALER, max_entries=100, clock=clock)
 
 
 @pytest.fixture
@@ -170,10 +170,10 @@ def test_unclaimed_matches_go_after_a_day_or_two(finds, cases, engine, clock):
     claimed, unclaimed = handles(finds, case), handles(finds, case)
     sighting = seen(finds, photo(*claimed))
     clock.now += DAY
-    finds.drop_unclaimed()
+    finds.tidy()
     assert seen(finds, photo(*claimed)) == sighting
     clock.now += DAY
-    finds.drop_unclaimed()
+    finds.tidy()
     assert count(engine, Match) == 0
     assert seen(finds, photo(*unclaimed), photo(*claimed)) == [[], []]
     assert cases.status(case).platforms[0].matches == 1
@@ -207,3 +207,26 @@ def test_searched_until_is_the_oldest_search_of_all_blocks_where_the_case_stands
     assert until()["platform-1"] is None
     cases.withdraw(case)
     assert until()["platform-1"] is None
+
+
+def test_since_when_entries_stand_is_rounded_to_the_last_version_of_their_day(finds, cases, engine, clock):
+    message = new_case(4)
+    activate(cases, message)
+    a, b, c, d = ids(message)
+    cases.placed(0, 5, [a])
+    cases.placed(0, 7, [b])
+    cases.placed(1, 6, [c])
+    clock.now += DAY
+    cases.placed(0, 9, [d])
+
+    def versions():
+        with transaction(engine) as session:
+            return {entry: session.get(Entry, entry).version for entry in (a, b, c, d)}
+
+    clock.now -= DAY
+    finds.tidy()
+    assert versions() == {a: 5, b: 7, c: 6, d: 9}  # today is told apart still
+    clock.now += DAY
+    for _ in range(2):
+        finds.tidy()
+        assert versions() == {a: 7, b: 7, c: 6, d: 9}

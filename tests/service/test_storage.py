@@ -178,9 +178,10 @@ def test_a_database_without_its_tables_is_a_named_error(tmp_path):
 
 
 def test_one_process_at_a_time(engine, store, monkeypatch):
-    monkeypatch.setattr(storage, "HANDOVER", 0.1)
-    with pytest.raises(ConfigurationError, match="in use"):
-        SqlStore(engine, SEALER)
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "HANDOVER", 0.1)
+        with pytest.raises(ConfigurationError, match="in use"):
+            SqlStore(engine, SEALER)
     reopened(engine, store).close()
 
 

@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("block", sa.BigInteger(), nullable=True),
         sa.Column("version", sa.BigInteger(), nullable=True),
+        sa.Column("placed_on", sa.Date(), nullable=True),
         sa.ForeignKeyConstraint(
             ["case"],
             ["cases.id"],
