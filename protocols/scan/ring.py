@@ -5,11 +5,6 @@ h = fl(x*w) and l = fma(x, w, -h), x*w = h + l exactly; with k = rint(x * (w/p))
 integer far below 2^53, so fma(-k, p, h) + l is x*w - k*p without rounding (Dekker 1971; Shoup's trick of a
 precomputed quotient). |k - x*w/p| <= 1/2 + 2^-5 for |x| < 8p, so results are centred: |r| < 0.54 p.
 
-Transforms are negacyclic (psi a primitive 2n-th root of unity, the smallest, as in SEAL): forward by
-Cooley-Tukey, inverse by Gentleman-Sande (Longa, Naehrig 2016, algorithms 1 and 2). The forward output is in
-bit-reversed order but for its last three levels, which are kept transposed so that they run in vector
-registers: position k*(n/8) + j here is position 8*j + k there (`seal_order`).
-
 NOT protected: numba's machine code is not constant-time in any audited sense; whoever shares the machine is out of
 scope.
 """
@@ -22,32 +17,20 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
 from protocols.scan.parameters import PRIMES, T_BITS
+from protocols.scan.transforms import ROUND, forward, inverse
+from protocols.scan.vectors import fma
 
 Residues = NDArray[np.float64]
-_ROUND = 6755399441055744.0  # 1.5 * 2^52: adding and subtracting it rounds to the nearest integer
-
-
-@intrinsic
-def fma(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
-    """x*y + z rounded once."""
-    signature = types.float64(types.float64, types.float64, types.float64)
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return builder.fma(*arguments)
-
-    return signature, generate
 
 
 @njit(inline="always")
 def mulmod(x: float, w: float, w_over_p: float, p: float) -> float:
     """x*w mod p, centred: |result| < 0.54 p, for |x| < 8p and |w| < p, w_over_p = w/p."""
-    k = (x * w_over_p + _ROUND) - _ROUND
+    k = fma(x, w_over_p, ROUND) - ROUND
     h = x * w
     return fma(-k, p, h) + fma(x, w, -h)
 
@@ -55,99 +38,7 @@ def mulmod(x: float, w: float, w_over_p: float, p: float) -> float:
 @njit(inline="always")
 def reduce(x: float, p: float, p_inverse: float) -> float:
     """x mod p, centred, for an integer |x| < 2^53."""
-    return fma(-((x * p_inverse + _ROUND) - _ROUND), p, x)
-
-
-_TRANSFORM = "void(f8[:,::1], f8[::1], f8[::1], f8[:,::1], f8[:,::1], f8)"
-
-
-@njit(_TRANSFORM, cache=True, nogil=True, error_model="numpy")
-def _forward(batch, roots, ratios, tail, tail_ratios, p):  # type: ignore[no-untyped-def]
-    count, n = batch.shape
-    p_inverse = 1.0 / p
-    eighth = n // 8
-    turned = np.empty((8, eighth))
-    for row in range(count):
-        x = batch[row]
-        half, groups = n // 2, 1
-        while half >= 8:
-            for g in range(groups):
-                w, ratio = roots[groups + g], ratios[groups + g]
-                low = x[2 * g * half : (2 * g + 1) * half]
-                high = x[(2 * g + 1) * half : (2 * g + 2) * half]
-                for j in range(half):
-                    v = mulmod(high[j], w, ratio, p)
-                    u = low[j]
-                    low[j] = u + v
-                    high[j] = u - v
-            half //= 2
-            groups *= 2
-        for j in range(eighth):
-            for k in range(8):
-                turned[k, j] = x[8 * j + k]
-        for level in range(3):
-            step = 4 >> level
-            for g in range(1 << level):
-                w, ratio = tail[(1 << level) - 1 + g], tail_ratios[(1 << level) - 1 + g]
-                for k in range(2 * g * step, (2 * g + 1) * step):
-                    low, high = turned[k], turned[k + step]
-                    for j in range(eighth):
-                        v = mulmod(high[j], w[j], ratio[j], p)
-                        u = low[j]
-                        low[j] = u + v
-                        high[j] = u - v
-        for k in range(8):
-            for j in range(eighth):
-                x[k * eighth + j] = reduce(turned[k, j], p, p_inverse)
-
-
-@njit(_TRANSFORM, cache=True, nogil=True, error_model="numpy")
-def _inverse(batch, roots, ratios, tail, tail_ratios, p):  # type: ignore[no-untyped-def]
-    count, n = batch.shape
-    p_inverse = 1.0 / p
-    eighth = n // 8
-    turned = np.empty((8, eighth))
-    for row in range(count):
-        x = batch[row]
-        for k in range(8):
-            for j in range(eighth):
-                turned[k, j] = x[k * eighth + j]
-        for level in range(2, -1, -1):
-            step = 4 >> level
-            for g in range(1 << level):
-                w, ratio = tail[(1 << level) - 1 + g], tail_ratios[(1 << level) - 1 + g]
-                for k in range(2 * g * step, (2 * g + 1) * step):
-                    low, high = turned[k], turned[k + step]
-                    for j in range(eighth):
-                        u, v = low[j], high[j]
-                        low[j] = u + v
-                        high[j] = mulmod(u - v, w[j], ratio[j], p)
-        for j in range(eighth):
-            for k in range(8):
-                x[8 * j + k] = reduce(turned[k, j], p, p_inverse)
-        half, groups = 8, n // 16
-        grown = False  # sums double a level: bring them back every other one
-        while half < n:
-            fresh, grown = grown, not grown
-            for g in range(groups):
-                w, ratio = roots[groups + g], ratios[groups + g]
-                low = x[2 * g * half : (2 * g + 1) * half]
-                high = x[(2 * g + 1) * half : (2 * g + 2) * half]
-                if fresh:
-                    for j in range(half):
-                        u, v = low[j], high[j]
-                        low[j] = reduce(u + v, p, p_inverse)
-                        high[j] = mulmod(u - v, w, ratio, p)
-                else:
-                    for j in range(half):
-                        u, v = low[j], high[j]
-                        low[j] = u + v
-                        high[j] = mulmod(u - v, w, ratio, p)
-            half *= 2
-            groups //= 2
-        w, ratio = roots[0], ratios[0]  # 1/n
-        for j in range(n):
-            x[j] = mulmod(x[j], w, ratio, p)
+    return fma(ROUND - fma(x, p_inverse, ROUND), p, x)
 
 
 def _centred(value: int, p: int) -> float:
@@ -178,15 +69,16 @@ class Field:
         return self._table(psi, 1), self._table(pow(psi, -1, self.p), pow(self.n, -1, self.p))
 
     def _table(self, psi: int, scale: int) -> tuple[Any, ...]:
+        """roots, tail and those over p, as transforms take them; the last level of the inverse is scaled."""
         width = self.n.bit_length() - 1
         powers = [1]
         for _ in range(self.n - 1):
             powers.append(powers[-1] * psi % self.p)
         order = [int(format(i, f"0{width}b")[::-1], 2) for i in range(self.n)]
         roots = np.array([_centred(powers[i], self.p) for i in order])
-        roots[0] = _centred(scale, self.p)
+        roots[:2] = _centred(scale, self.p), _centred(scale * powers[order[1]], self.p)
         eighth = self.n // 8
-        tail = np.ascontiguousarray(
+        tail = np.concatenate(
             [
                 roots[(eighth << level) + g : eighth << (level + 1) : 1 << level]
                 for level in range(3)
@@ -197,11 +89,11 @@ class Field:
 
     def forward(self, batch: Residues) -> None:
         """Transform every row of (count, n) in place; |input| < p."""
-        _forward(batch, *self._tables[0], float(self.p))
+        forward(batch, *self._tables[0], float(self.p))
 
     def inverse(self, batch: Residues) -> None:
         """Undo `forward` in place; output centred."""
-        _inverse(batch, *self._tables[1], float(self.p))
+        inverse(batch, *self._tables[1], float(self.p))
 
 
 @njit("void(f8[:,::1], f8[::1], f8[:,::1], f8)", cache=True, nogil=True, error_model="numpy")

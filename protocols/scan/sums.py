@@ -15,79 +15,46 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
-STRIP = 16  # columns that are summed up side by side in vector registers
+from protocols.scan.vectors import WIDTH, load, spread, store
+
+STRIP = 2 * WIDTH  # columns that are summed up side by side
 _ROWS = 4  # a group
 _SUMS = 1 << _ROWS
 _GROUPS = 8  # whose tables are in the cache together
 BREAK_EVEN = 12  # queries from which on tables are faster than a matrix product
 
-_INDEX = ir.IntType(64)
-_VECTOR = ir.VectorType(ir.DoubleType(), STRIP)
 
-
-def _strip(context: Any, builder: ir.IRBuilder, array_type: Any, array: Any, index: Any) -> Any:
-    """Where the strip that starts at array[index] lies."""
-    data = cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
-    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
-
-
-def _load(builder: ir.IRBuilder, pointer: Any) -> Any:
-    value = builder.load(pointer)
-    value.align = 8
-    return value
-
-
-@intrinsic
-def _tabulate(typing_context: Any, rows: Any, start: Any, stride: Any, table: Any, first: Any) -> Any:
+@njit(nogil=True)
+def _tabulate(rows: Any, start: Any, stride: Any, table: Any, first: Any) -> None:
     """table[first + 16*k:], k < 16: the signed sum of four strips in which bit i of k makes strip i negative.
 
     Strip i is rows[start + i*stride:].
     """
-    signature = types.void(rows, types.int64, types.int64, table, types.int64)
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        rows, start, stride, table, first = arguments
-        x = []
-        for _ in range(_ROWS):
-            x.append(_load(builder, _strip(context, builder, signature.args[0], rows, start)))
-            start = builder.add(start, stride)
-        plus, minus = builder.fadd(x[0], x[1]), builder.fsub(x[0], x[1])
-        left = [plus, builder.fneg(minus), minus, builder.fneg(plus)]
-        both, differ = builder.fadd(x[2], x[3]), builder.fsub(x[2], x[3])
-        for k in range(_SUMS):
-            add, right = [(builder.fadd, both), (builder.fsub, differ), (builder.fadd, differ), (builder.fsub, both)][
-                k >> 2
-            ]
-            index = builder.add(first, ir.Constant(_INDEX, k * STRIP))
-            builder.store(add(left[k & 3], right), _strip(context, builder, signature.args[3], table, index)).align = 8
-        return context.get_dummy_value()
-
-    return signature, generate
+    for c in range(0, STRIP, WIDTH):
+        x0, x1 = load(rows, start + c), load(rows, start + stride + c)
+        x2, x3 = load(rows, start + 2 * stride + c), load(rows, start + 3 * stride + c)
+        both, differ = x2 + x3, x2 - x3
+        left = x0 + x1, x1 - x0, x0 - x1, spread(-0.0) - (x0 + x1)
+        for k in range(4):
+            at = first + k * STRIP + c
+            store(table, at, left[k] + both)
+            store(table, at + 4 * STRIP, left[k] - differ)
+            store(table, at + 8 * STRIP, left[k] + differ)
+            store(table, at + 12 * STRIP, left[k] - both)
 
 
-@intrinsic
-def _look_up(typing_context: Any, table: Any, places: Any, first: Any, sums: Any, at: Any) -> Any:
+@njit(nogil=True)
+def _look_up(table: Any, places: Any, first: Any, sums: Any, at: Any) -> None:
     """Add the strips of `table` that start at places[first], ..., places[first + 7] to the one at sums[at:]."""
-    signature = types.void(table, places, types.int64, sums, types.int64)
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        table, places, first, sums, at = arguments
-        numbers = cgutils.create_struct_proxy(signature.args[1])(context, builder, value=places).data
-        target = _strip(context, builder, signature.args[3], sums, at)
-        total = _load(builder, target)
-        for group in range(_GROUPS):
-            place = builder.load(builder.gep(numbers, [builder.add(first, ir.Constant(_INDEX, group))]))
-            total = builder.fadd(total, _load(builder, _strip(context, builder, signature.args[0], table, place)))
-        builder.store(total, target).align = 8
-        return context.get_dummy_value()
-
-    return signature, generate
+    left, right = load(sums, at), load(sums, at + WIDTH)
+    for group in range(_GROUPS):
+        place = places[first + group]
+        left, right = left + load(table, place), right + load(table, place + WIDTH)
+    store(sums, at, left)
+    store(sums, at + WIDTH, right)
 
 
 def places(hashes: NDArray[np.uint8]) -> NDArray[np.int64]:
