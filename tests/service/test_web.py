@@ -407,6 +407,7 @@ web.server(app, "127.0.0.1", int(sys.argv[1])).run()
 """
 
 
+@pytest.mark.slow
 def test_the_process_ends_at_once_and_says_so_before():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
