@@ -27,7 +27,7 @@ from experiments import ExperimentError
 
 SCHEMA: Literal[1] = 1
 PACKAGES = (
-    "cryptography", "faiss-cpu", "imagehash", "joblib", "numba", "numpy", "phe", "pillow", "rbcl", "scikit-image",
+    "av", "cryptography", "faiss-cpu", "imagehash", "joblib", "numba", "numpy", "phe", "pillow", "rbcl", "scikit-image",
     "tenseal",
 )  # fmt: skip
 
