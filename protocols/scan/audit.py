@@ -69,6 +69,8 @@ class Auditor:
         self._contributed: dict[tuple[int, int], dict[int, _Contribution]] = {}
         self._audits: dict[tuple[int, int], _Audit] = {}
         self._passed: dict[tuple[int, int], bytes] = {}
+        for left in folder.glob("contributed-*.bin"):  # an earlier process did not get to its audit, and none will
+            left.unlink()
 
     def __repr__(self) -> str:
         return f"<Auditor of member-{self._member}>"

@@ -1,4 +1,7 @@
-"""Published blocks of the bank as a receiver keeps them: memory-mapped files, put to use once members have signed."""
+"""Published blocks of the bank as a receiver keeps them: memory-mapped files, put to use once members have signed.
+
+`block-B-V-*.part` is on its way; `block-B-V.bin` is whole, and installed once `block-B-V.signed` stands beside it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 from blake3 import blake3
 
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
+from protocols.ledger import decode, encode
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import BlockDigest, BlockPlanes, BlockSignatures
 from protocols.scan.packing import Words
@@ -48,12 +52,14 @@ class BlockStore:
     """Blocks of one receiver."""
 
     def __init__(self, pinned: Pinned, parameters: Parameters, folder: Path) -> None:
-        """folder: where the files are kept; it must exist."""
+        """folder: where the files are kept; it must exist. Blocks that were installed there before are used again."""
         self.blocks: dict[int, InstalledBlock] = {}
         self._pinned = pinned
         self._parameters = parameters
         self._folder = folder
         self._arriving: dict[int, _Arriving] = {}
+        for path in sorted(folder.glob("block-*.signed")):
+            self._reinstall(decode(path.read_bytes(), BlockSignatures))
 
     def receive_planes(self, message: BlockPlanes) -> None:
         """Planes of a new version of a block, in order; plane 0 starts it anew, in a file of its own.
@@ -69,7 +75,9 @@ class BlockStore:
             raise ReplayError(f"block {message.block}: version {message.version} has come and is under audit")
         if message.first == 0:
             self._drop(message.block)
-            handle, name = tempfile.mkstemp(".bin", f"block-{message.block}-{message.version}-", self._folder)
+            for left in self._folder.glob(f"block-{message.block}-*.part"):
+                left.unlink()
+            handle, name = tempfile.mkstemp(".part", f"block-{message.block}-{message.version}-", self._folder)
             os.close(handle)
             arriving = self._arriving[message.block] = _Arriving(message.version, Path(name))
         if arriving is None or (arriving.version, arriving.next_plane) != (message.version, message.first):
@@ -87,11 +95,11 @@ class BlockStore:
         if arriving is None or arriving.version != version:
             raise MessageError(f"block {block}: no planes of version {version} came")
         p = self._parameters
-        shape = (p.bits, 2 * (lanes + 1), RESIDUE_BITS, p.n // 64)
-        if arriving.next_plane != p.bits or arriving.path.stat().st_size != 8 * np.prod(shape):
+        size = p.bits * 2 * (lanes + 1) * RESIDUE_BITS * p.n // 8
+        if arriving.next_plane != p.bits or arriving.path.stat().st_size != size:
             raise MessageError(f"block {block}: {arriving.path.stat().st_size} bytes do not fit {lanes} lanes")
         if arriving.planes is None:
-            arriving.planes = np.memmap(arriving.path, dtype=np.uint64, mode="r", shape=shape)
+            arriving.planes = self._mapped(arriving.path, lanes)
         return arriving.hasher.digest(), arriving.planes
 
     def install(self, message: BlockSignatures) -> None:
@@ -103,12 +111,59 @@ class BlockStore:
         if arriving is None or arriving.version != message.version:
             raise MessageError(f"block {message.block}: no planes of version {message.version} came")
         lanes = self._signed_lanes(message, arriving.hasher.digest())
-        block_digest, planes = self.arrived(message.block, message.version, lanes)
+        block_digest, _ = self.arrived(message.block, message.version, lanes)
+        path = self._path(message)
+        arriving.path.replace(path)
+        signed = path.with_suffix(".signed")
+        signed.with_suffix(".new").write_bytes(encode(message))
+        signed.with_suffix(".new").replace(signed)
         before = self.blocks.get(message.block)
-        self.blocks[message.block] = InstalledBlock(message.version, lanes, block_digest, planes)
+        self.blocks[message.block] = InstalledBlock(message.version, lanes, block_digest, self._mapped(path, lanes))
         del self._arriving[message.block]
         if before is not None:
-            Path(str(before.planes.filename)).unlink()  # type: ignore[attr-defined]
+            old = Path(str(before.planes.filename))  # type: ignore[attr-defined]
+            old.with_suffix(".signed").unlink()
+            old.unlink()
+
+    def _reinstall(self, message: BlockSignatures) -> None:
+        """A block that was installed by an earlier process; one that does not verify any more is fetched anew."""
+        path = self._path(message)
+        newer = self.blocks.get(message.block)
+        try:
+            hasher = block_hasher()
+            with path.open("rb") as file:
+                while part := file.read(1 << 24):
+                    hasher.update(part)
+            lanes = self._signed_lanes(message, hasher.digest())
+        except (OSError, IntegrityError):
+            lanes = 0
+        if not lanes or (newer is not None and newer.version > message.version):
+            path.with_suffix(".signed").unlink()
+            path.unlink(missing_ok=True)
+            return
+        self.blocks[message.block] = InstalledBlock(message.version, lanes, hasher.digest(), self._mapped(path, lanes))
+
+    def resume(self, block: int, version: int, lanes: int) -> int:
+        """The plane to go on with where an earlier process was interrupted; 0 to start anew."""
+        left = list(self._folder.glob(f"block-{block}-{version}-*.part"))
+        if block in self._arriving or not left:
+            return self._arriving[block].next_plane if block in self._arriving else 0
+        row = 2 * (lanes + 1) * RESIDUE_BITS * self._parameters.n // 8
+        whole = left[0].stat().st_size // row
+        arriving = _Arriving(version, left[0], next_plane=whole)
+        with left[0].open("r+b") as file:
+            file.truncate(whole * row)
+            while part := file.read(1 << 24):
+                arriving.hasher.update(part)
+        self._arriving[block] = arriving
+        return whole
+
+    def _path(self, message: BlockSignatures) -> Path:
+        return self._folder / f"block-{message.block}-{message.version}.bin"
+
+    def _mapped(self, path: Path, lanes: int) -> Words:
+        p = self._parameters
+        return np.memmap(path, dtype=np.uint64, mode="r", shape=(p.bits, 2 * (lanes + 1), RESIDUE_BITS, p.n // 64))
 
     def _drop(self, block: int) -> None:
         """Forget what is on its way; an audit that has it mapped keeps it."""

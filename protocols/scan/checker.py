@@ -9,7 +9,6 @@ a platform that sends something other than the published scan is not detected (d
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import threading
 from collections import defaultdict
@@ -41,6 +40,7 @@ from protocols.scan.proof import length, split, statements
 from protocols.scan.ring import Residues
 from protocols.scan.sampling import Stream, fresh_seed
 from protocols.scan.sealing import Identity, digest
+from protocols.scan.store import Store, Table
 from protocols.scan.verification import results_digest, share_info
 
 
@@ -48,7 +48,7 @@ from protocols.scan.verification import results_digest, share_info
 class Zeros:
     """Fresh encryptions of zero for one batch, (batch, 2, lanes+1, n), and what each was made from."""
 
-    number: int
+    number: bytes
     ciphertexts: Residues
     randomness: list[Randomness]
 
@@ -56,15 +56,14 @@ class Zeros:
 class ZeroPool:
     """Encryptions of zero prepared ahead, by batches; each serves once.
 
-    Kept in memory only: whoever starts anew starts with none.
+    Kept in memory only: whoever starts anew starts with none. Which ones were taken is kept in a table.
     """
 
-    def __init__(self, public_key: PublicKey, batch: int, n: int) -> None:
+    def __init__(self, public_key: PublicKey, batch: int, n: int, spent: Table | None = None) -> None:
         self._public_key = public_key
         self._batch, self._n = batch, n
         self._stock: dict[int, list[Zeros]] = defaultdict(list)
-        self._spent: set[int] = set()
-        self._made = itertools.count()
+        self._spent = {} if spent is None else spent
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -79,7 +78,7 @@ class ZeroPool:
             row[:], random = self._public_key.encrypt_zero(lanes, stream)
             randomness.append(random)
         with self._lock:
-            self._stock[lanes].append(Zeros(next(self._made), ciphertexts, randomness))
+            self._stock[lanes].append(Zeros(secrets.token_bytes(16), ciphertexts, randomness))
 
     def take(self, lanes: int) -> Zeros:
         """Those of one batch; made now if none is in stock. Raises ReplayError if they were taken before."""
@@ -91,10 +90,10 @@ class ZeroPool:
                     return zeros
             self.prepare(lanes)
 
-    def _spend(self, number: int) -> None:
+    def _spend(self, number: bytes) -> None:
         if number in self._spent:
             raise ReplayError("an encryption of zero serves once: this one was taken before")
-        self._spent.add(number)
+        self._spent[number] = b""
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,13 +132,15 @@ class Checker:
         public_key: PublicKey,
         folder: Path,
         executor: Executor | None = None,
+        store: Store | None = None,
     ) -> None:
         """folder: where blocks are kept. executor: whose workers multiply, if not this process; they read `folder`."""
+        store = store or Store()
         self.name = identity.name
         self.batch = pinned.manifest.batch
         self.proofs = pinned.manifest.proofs
         self.parameters = parameters
-        self.zeros = ZeroPool(public_key, self.batch, parameters.n)
+        self.zeros = ZeroPool(public_key, self.batch, parameters.n, store.table("zeros"))
         self.bank = BlockStore(pinned, parameters, folder)
         self._identity = identity.under(pinned.digest)
         self._pinned = pinned

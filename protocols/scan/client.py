@@ -58,10 +58,10 @@ class Client:
         del self._entries[case]
 
     def check_abandoned(self, receipts: Receipts) -> None:
-        """An enrolment failed: drop what has no receipts or was withdrawn again. Raises IntegrityError."""
+        """An enrolment failed: drop what has no receipts or was given up. Raises IntegrityError."""
         self._pending.clear()
-        withdrawn = set.intersection(*(set(receipt.entries) for receipt in self._verified(receipts, "withdrawn")))
-        kept = {case: [entry for entry in entries if entry not in withdrawn] for case, entries in self._entries.items()}
+        given_up = set.intersection(*(set(receipt.entries) for receipt in self._verified(receipts, "abandoned")))
+        kept = {case: [entry for entry in entries if entry not in given_up] for case, entries in self._entries.items()}
         self._entries = {case: entries for case, entries in kept.items() if entries}
 
     def _verified(self, receipts: Receipts, status: str) -> list[EntryReceipt]:

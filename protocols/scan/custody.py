@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
-from protocols.ledger import as_array
+from protocols.ledger import as_array, decode, encode
 from protocols.scan.encryption import PublicKey
 from protocols.scan.entries import CHECKS, SHARES, check_lengths, check_sums, held_by, open_entry, share_of
 from protocols.scan.keys import MEMBERS
@@ -41,9 +41,11 @@ from protocols.scan.packing import pack
 from protocols.scan.parameters import FIELDS, T_BITS, WIDTH, Parameters
 from protocols.scan.sampling import Stream, derive, fresh_seed
 from protocols.scan.sealing import DIGEST_BYTES, Identity, digest, same
-from protocols.scan.slots import BlockSlots, check_bijection, read_map
+from protocols.scan.slots import BlockSlots, check_bijection, read_map, slot_map
+from protocols.scan.store import Store, number_key
 
 _COMMITMENTS = 3 * DIGEST_BYTES
+_WITHDRAWN = b"withdrawn"
 
 
 @dataclass(repr=False)
@@ -75,7 +77,11 @@ class Building:
 class Custody:
     """What member `member` keeps of entries and blocks. Secrets: the shares."""
 
-    def __init__(self, member: int, identity: Identity, pinned: Pinned, parameters: Parameters) -> None:
+    def __init__(
+        self, member: int, identity: Identity, pinned: Pinned, parameters: Parameters, store: Store | None = None
+    ) -> None:
+        """store: entries outlive the epoch there; slot maps and signed digests are its own. Default: in memory."""
+        store = store or Store()
         self.blocks: dict[int, BlockSlots] = {}
         self.block_digests: dict[int, bytes] = {}
         self.version = 0
@@ -86,16 +92,30 @@ class Custody:
         self._epoch = pinned.manifest.epoch
         self._pair_keys: dict[int, bytes] = {}
         self._batches: dict[bytes, _Batch] = {}
-        self._shares: dict[bytes, bytes] = {}
-        self._seen: set[bytes] = set()
+        self._shares = store.table("shares")
+        self._seen = store.table("seen")
+        self._withdrawals = store.table("withdrawals")
         self._pending_map: tuple[int, dict[int, BlockSlots], bytes] | None = None
         self._map_digests: dict[int, bytes] = {}
         self._accepted_maps: dict[int, bytes] = {}
         self._building: dict[int, Building] = {}
-        self._signed: dict[tuple[int, int], bytes] = {}
+        self._maps = store.table(f"maps {self._epoch}")
+        self._signed = store.table(f"signed {self._epoch}")
+        self._restore()
 
     def __repr__(self) -> str:
         return f"<Custody of member-{self._member}>"
+
+    def _restore(self) -> None:
+        """Blocks as they were accepted. What was being built is not: its version is never encrypted again."""
+        for body in self._maps.values():
+            self.blocks |= read_map(decode(body, SlotMap), self._parameters)
+        for block, slots in self.blocks.items():
+            slots.keep(self._shares)
+            self.version = max(self.version, slots.version)
+            signed = self._signed.get(number_key(block) + number_key(slots.version))
+            if signed is not None:
+                self.block_digests[block] = signed
 
     def use_keys(self, public_key: PublicKey, pair_keys: dict[int, bytes]) -> None:
         """What the ceremony gave."""
@@ -113,7 +133,7 @@ class Custody:
         ):
             raise ReplayError("entry shares: the batch was seen before, or its lists differ in length")
         fresh = set(message.entries)
-        if len(fresh) != len(message.entries) or not fresh.isdisjoint(self._seen):
+        if len(fresh) != len(message.entries) or any(entry in self._seen for entry in fresh):
             raise ReplayError("entry shares: an entry id comes twice, or was enrolled before")
         batch = _Batch(message.entries, [], set(), fresh_seed())
         rows = zip(message.entries, message.commitments, message.sealed, strict=True)
@@ -128,7 +148,7 @@ class Custody:
                 shares = b""
             batch.held.append(commitments + shares)
         self._batches[message.batch] = batch
-        self._seen |= fresh
+        self._seen.update(dict.fromkeys(fresh, b""))
         commitment = CheckCommitment(
             message.batch,
             digest("entries", *message.entries, *message.commitments),
@@ -190,7 +210,9 @@ class Custody:
     def _cancelling(self, batch_id: bytes, batch: _Batch, first: int, last: int) -> NDArray[np.uint64]:
         """Masks that add up to 0 over the members, fresh for every batch and subset."""
         total = np.zeros(CHECKS, dtype=np.uint64)
-        context = batch_id + batch.commitments[self._member].entries_digest + first.to_bytes(8) + last.to_bytes(8)
+        tosses = b"".join(batch.tosses[member] for member in MEMBERS)  # fresh, should the batch's id come twice
+        entries = batch.commitments[self._member].entries_digest
+        context = batch_id + entries + tosses + first.to_bytes(8) + last.to_bytes(8)
         for other, key in self._pair_keys.items():
             mask = Stream(derive(key, "check mask", self._epoch.to_bytes(8), context)).words(CHECKS)
             total = total + mask if self._member < other else total - mask
@@ -294,6 +316,7 @@ class Custody:
         for block in changed:
             self.block_digests.pop(block, None)
             due = frozenset(shares_due(self._member, self._away))
+            self._maps[number_key(block)] = encode(slot_map(self._epoch, version, {block: changed[block]}, None))
             self._building[block] = Building(version, map_digest, self._away, due)
         return [(block, share) for block in changed for share in shares_due(self._member, self._away)]
 
@@ -346,7 +369,7 @@ class Custody:
             raise StaleVersion(
                 f"block digest: block {message.block}, version {message.version} is not what members built"
             )
-        before = self._signed.setdefault((message.block, message.version), message.digest)
+        before = self._signed.setdefault(number_key(message.block) + number_key(message.version), message.digest)
         if not same(before, message.digest):
             raise ReplayError(
                 f"block digest: another one was signed for block {message.block}, version {message.version}"
@@ -355,24 +378,47 @@ class Custody:
         return self._identity.sign(message, SignedBlockDigest)
 
     def withdraw(self, message: EntryWithdrawal) -> SignedReceipt:
-        """Stop matching entries and forget their shares, at once. Raises MessageError for unknown entries."""
+        """Stop matching entries and forget their shares, at once. The same again gets the same receipt.
+
+        Raises MessageError for unknown entries.
+        """
+        told = digest("withdrawal", message.epoch.to_bytes(8), *message.entries)
+        if told in self._withdrawals:
+            return decode(self._withdrawals[told], SignedReceipt)
         unknown = [entry for entry in message.entries if entry not in self._shares]
         unknown += message.entries[len(set(message.entries)) :]  # told twice
         if message.epoch != self._epoch or unknown:
             raise MessageError(f"withdrawal: {len(unknown)} entries are unknown or withdrawn already, or another epoch")
-        rows = [(entry, self._shares.pop(entry)) for entry in message.entries]
+        receipt = self._receipt("withdrawn", self._forget(message.entries))
+        self._seen.update(dict.fromkeys(message.entries, _WITHDRAWN))
+        if message.entries:
+            self._withdrawals[told] = encode(receipt)
+        return receipt
+
+    def abandon(self, message: EntryWithdrawal) -> SignedReceipt:
+        """Forget an enrolment that failed, as if its entries had never come: they may come again.
+
+        What was withdrawn stays withdrawn, or an exchange could bring it back. Raises MessageError.
+        """
+        if message.epoch != self._epoch:
+            raise MessageError(f"enrolment given up: of epoch {message.epoch}; expected {self._epoch}")
+        failed = {entry for entry in message.entries if self._seen.get(entry) != _WITHDRAWN}
+        self._batches = {key: batch for key, batch in self._batches.items() if failed.isdisjoint(batch.entries)}
+        receipt = self._receipt(
+            "abandoned", self._forget([entry for entry in message.entries if entry in self._shares])
+        )
+        for entry in failed:
+            self._seen.pop(entry, None)
+        return receipt
+
+    def _forget(self, entries: list[bytes]) -> list[tuple[bytes, bytes]]:
+        """Stop matching entries, drop their shares; what was held of each."""
+        rows = [(entry, self._shares.pop(entry)) for entry in entries]
         if rows:
             self._pending_map = None  # it was checked against entries that are gone
         for slots in self.blocks.values():
-            slots.withdraw(set(message.entries))
-        return self._receipt("withdrawn", rows)
-
-    def abandon(self, message: EntryWithdrawal) -> SignedReceipt:
-        """Withdraw what was accepted of an enrolment that failed, drop the rest. Raises MessageError."""
-        failed = set(message.entries)
-        self._batches = {key: batch for key, batch in self._batches.items() if failed.isdisjoint(batch.entries)}
-        accepted = [entry for entry in message.entries if entry in self._shares]
-        return self.withdraw(EntryWithdrawal(message.epoch, message.version, accepted))
+            slots.withdraw(set(entries))
+        return rows
 
 
 def shares_due(member: int, away: int) -> list[int]:

@@ -20,6 +20,7 @@ from protocols.scan.parameters import FIELDS, RESIDUE_BITS, Parameters
 from protocols.scan.proof import deal_squares, squares
 from protocols.scan.ring import Residues
 from protocols.scan.sampling import SEED_BYTES, derive, fresh_seed
+from protocols.scan.store import Table
 
 CHUNK = 16  # results that are compared together: small enough for the cache, large enough to keep messages few
 
@@ -56,12 +57,12 @@ def dealt_squares(message: TripleSeed | TripleCorrection, batch: int, bits: int)
 
 
 class Stock:
-    """A member's deals."""
+    """A member's deals: in memory only. That one came is kept in a table, so that none comes twice."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, dealt: Table | None = None) -> None:
         self._parameters = parameters
         self._deals: dict[bytes, tuple[int, TripleSeed | TripleCorrection]] = {}
-        self._dealt: set[bytes] = set()
+        self._dealt = {} if dealt is None else dealt
 
     def receive(self, sender: int, message: TripleSeed | TripleCorrection) -> None:
         """A deal of member `sender`. Raises ReplayError for one that came before, MessageError."""
@@ -69,7 +70,7 @@ class Stock:
             raise ReplayError("triples: the deal came before, or is malformed")
         if isinstance(message, TripleCorrection):
             as_array(message.corrections, np.uint64, (gates(self._parameters), message.words), "corrections")
-        self._dealt.add(message.deal)
+        self._dealt[message.deal] = b""
         self._deals[message.deal] = sender, message
 
     def take(

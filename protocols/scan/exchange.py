@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion, UnknownCase
+from protocols.ledger import decode, encode
 from protocols.scan.blocks import block_hasher
 from protocols.scan.entries import SHARES, check_lengths
 from protocols.scan.keys import read_residues
@@ -42,7 +43,8 @@ from protocols.scan.parameters import RESIDUE_BITS, Parameters
 from protocols.scan.proof_messages import ProofRefusal, SignedRefusal
 from protocols.scan.ring import ring_of
 from protocols.scan.sealing import Identity
-from protocols.scan.slots import BlockSlots, read_map
+from protocols.scan.slots import BlockSlots, read_map, slot_map
+from protocols.scan.store import Store, number_key, read_number
 
 _SERVED = 16  # planes a message
 
@@ -50,8 +52,20 @@ _SERVED = 16  # planes a message
 class Exchange:
     """Cases, slots, blocks and match handles."""
 
-    def __init__(self, identity: Identity, pinned: Pinned, parameters: Parameters, folder: Path) -> None:
-        """folder: where blocks are kept."""
+    def __init__(
+        self,
+        identity: Identity,
+        pinned: Pinned,
+        parameters: Parameters,
+        folder: Path,
+        store: Store | None = None,
+    ) -> None:
+        """folder: where blocks are kept. store: entries outlive the epoch there; the rest is the epoch's own.
+
+        A batch under check is in no table: members forget it (`abandon_batch`), and its entries are sent again.
+        """
+        self._store = store = store or Store()
+        epoch = pinned.manifest.epoch
         self.blocks: dict[int, BlockSlots] = {}
         self.version = 0
         self._identity = identity
@@ -60,14 +74,36 @@ class Exchange:
         self._folder = folder
         self._cases: dict[str, list[bytes]] = {}
         self._case_of: dict[bytes, str] = {}
-        self._seen: set[bytes] = set()
+        self._entries = store.table("entries")
+        self._seen = store.table("seen")
         self._received: dict[bytes, dict[bytes, str]] = {}
         self._waiting: list[bytes] = []
         self._digests: dict[int, bytes] = {}
         self._published: dict[int, BlockSignatures] = {}
         self.refusals: list[ProofRefusal] = []
         self._handles: dict[bytes, str] = {}
-        self._resolved: set[bytes] = set()
+        self._resolved = store.table("resolved")
+        self._counters = store.table(f"counters {epoch}")
+        self._maps = store.table(f"maps {epoch}")
+        self._signatures = store.table(f"published {epoch}")
+        self._touched = store.table(f"touched {epoch}")
+        self._restore()
+
+    def _restore(self) -> None:
+        """Blocks as they were published; what was accepted and stands in none of them waits again."""
+        for entry, case in self._entries.items():
+            self._case_of[entry] = case.decode()
+            self._cases.setdefault(case.decode(), []).append(entry)
+        for body in self._maps.values():
+            self.blocks |= read_map(decode(body, SlotMap), self._parameters)
+        placed: set[bytes] = set()
+        for slots in self.blocks.values():
+            slots.keep(self._case_of)
+            placed |= {entry.tobytes() for entry in slots.entries[slots.live]}
+        self._waiting = [entry for entry in self._case_of if entry not in placed]
+        self.version = max((slots.version for slots in self.blocks.values()), default=0)
+        for key, body in self._signatures.items():
+            self._published[int.from_bytes(key)] = decode(body, BlockSignatures)
 
     # Enrolling ---------------------------------------------------------------------------------------------------
 
@@ -76,18 +112,18 @@ class Exchange:
 
         Raises ReplayError for an entry id that was ever seen, MessageError.
         """
-        case_of = {}
+        case_of: dict[bytes, str] = {}
+        under_check = {entry for batch in self._received.values() for entry in batch}
         for case in message.cases:
             for entry in case.entries:
                 check_lengths(entry.entry, entry.commitments)
                 if len(entry.sealed) != len(SHARES):
                     raise MessageError(f"an entry is sealed to {len(entry.sealed)} members; expected {len(SHARES)}")
-                if entry.entry in case_of or entry.entry in self._seen:
+                if entry.entry in case_of or entry.entry in self._seen or entry.entry in under_check:
                     raise ReplayError("enrolment: an entry id comes twice, or was enrolled before")
                 case_of[entry.entry] = case.case
         batch = secrets.token_bytes(16)
         self._received[batch] = case_of
-        self._seen |= case_of.keys()
         entries = [entry for case in message.cases for entry in case.entries]
         ids, commitments = [entry.entry for entry in entries], [entry.commitments for entry in entries]
         return {
@@ -109,9 +145,11 @@ class Exchange:
         if any(len(signed) > 1 for signed in receipts.values()):
             refused = self._agreed("refused", [receipts[member][-1] for member in SHARES])
         del self._received[batch]
+        self._seen.update(dict.fromkeys(case_of, b""))
         for entry in accepted:
             self._cases.setdefault(case_of[entry], []).append(entry)
             self._case_of[entry] = case_of[entry]
+            self._entries[entry] = case_of[entry].encode()
         self._waiting += accepted
         told = sorted({case_of[entry] for entry in refused})
         return Receipts([receipts[member][0] for member in SHARES]), told
@@ -130,11 +168,14 @@ class Exchange:
     def assign(self, away: int | None = None, rebuild: frozenset[int] = frozenset()) -> SlotMap:
         """A new version: waiting entries get random free slots; `rebuild`: blocks to build anew without tombstones.
 
-        Nothing changes until `adopt`.
+        Blocks that were assigned before and not published since are built anew too, as members may have accepted them.
+        Nothing but the version's number changes until `adopt`.
         """
         p = self._parameters
         per_lane = p.slots_per_lane
-        version = self.version + 1
+        version = max(self.version, read_number(self._counters, b"assigned")) + 1
+        self._counters[b"assigned"] = number_key(version)
+        rebuild = rebuild | {int.from_bytes(block) for block in self._touched}
         waiting = np.frombuffer(b"".join(self._waiting), dtype=np.uint64).reshape(-1, 2)
         changed: dict[int, BlockSlots] = {block: self._compacted(block, version) for block in rebuild}
         block = 0
@@ -151,26 +192,22 @@ class Exchange:
                 entries = np.concatenate([now.entries, taken]) if now else taken
                 changed[block] = BlockSlots(lanes, version, entries, slots, p)
             block += 1
-        blocks = sorted(changed)
-        return SlotMap(
-            self._pinned.manifest.epoch,
-            version,
-            blocks,
-            [changed[b].lanes for b in blocks],
-            [len(changed[b].slots) for b in blocks],
-            memoryview(b"".join(changed[b].entries.tobytes() for b in blocks)),
-            memoryview(b"".join(changed[b].slots.astype("<u4").tobytes() for b in blocks)),
-            away,
-        )
+        self._touched.update({number_key(block): b"" for block in changed})
+        return slot_map(self._pinned.manifest.epoch, version, changed, away)
 
     def _compacted(self, block: int, version: int) -> BlockSlots:
-        now = self.blocks[block]
+        now = self.blocks.get(block)
+        if now is None:
+            return BlockSlots(1, version, np.empty((0, 2), np.uint64), np.empty(0, np.int64), self._parameters)
         return BlockSlots(now.lanes, version, now.entries[now.live], now.slots[now.live], self._parameters)
 
     def adopt(self, message: SlotMap) -> None:
         """Use a slot map that every member has accepted."""
         self.version = message.version
-        self.blocks |= read_map(message, self._parameters)
+        changed = read_map(message, self._parameters)
+        for slots in changed.values():
+            slots.keep(self._case_of)  # a case may have been withdrawn since it was assigned
+        self.blocks |= changed
 
     def build(
         self, block: int, version: int, parts: list[Iterator[PlaneShares]]
@@ -181,7 +218,7 @@ class Exchange:
         """
         p, lanes = self._parameters, self.blocks[block].lanes
         hasher = block_hasher()
-        path = self._folder / f"block-{block}.bin"
+        path = self._folder / f"block-{block}-{version}.part"
         first = 0
         with path.open("wb") as file:
             for messages in zip(*parts, strict=True):
@@ -215,21 +252,47 @@ class Exchange:
             member, told = self._pinned.verify_member(signed, BlockDigest)
             if told.digest != self._digests[block]:
                 raise IntegrityError(f"block {block}: member-{member} signed another digest")
-        placed = {entry.tobytes() for entry in self.blocks[block].entries}
+        slots, before = self.blocks[block], self._published.get(block)
+        placed = {entry.tobytes() for entry in slots.entries}
         self._waiting = [entry for entry in self._waiting if entry not in placed]
-        self._published[block] = BlockSignatures(self.blocks[block].version, block, signatures)
-        return self._published[block]
+        published = self._published[block] = BlockSignatures(slots.version, block, signatures)
+        self._path(block, slots.version).with_suffix(".part").replace(self._path(block, slots.version))
+        self._maps[number_key(block)] = encode(
+            slot_map(self._pinned.manifest.epoch, slots.version, {block: slots}, None)
+        )
+        self._signatures[number_key(block)] = encode(published)
+        self._touched.pop(number_key(block), None)
+        if before is not None:
+            self._path(block, before.version).unlink(missing_ok=True)
+        return published
+
+    def published(self) -> list[BlockSignatures]:
+        """What platforms can fetch."""
+        return [self._published[block] for block in sorted(self._published)]
+
+    def _path(self, block: int, version: int) -> Path:
+        return self._folder / f"block-{block}-{version}.bin"
 
     def serve(self, block: int, version: int) -> Iterator[BlockPlanes | BlockSignatures]:
         """A published block again, unless it is of this version or older: for a member that was away."""
         published = self._published.get(block)
         if published is None or published.version <= version:
             return
-        planes = np.fromfile(self._folder / f"block-{block}.bin", dtype=np.uint8).reshape(self._parameters.bits, -1)
-        for first in range(0, len(planes), _SERVED):
-            step = planes[first : first + _SERVED]
-            yield BlockPlanes(published.version, block, first, len(step), step.reshape(-1).data)
+        for first in range(0, self._parameters.bits, _SERVED):
+            yield self.planes(block, published.version, first)
         yield published
+
+    def planes(self, block: int, version: int, first: int) -> BlockPlanes:
+        """Some planes of a published block, from plane `first` on. Raises StaleVersion, MessageError."""
+        published, bits = self._published.get(block), self._parameters.bits
+        if published is None or published.version != version:
+            raise StaleVersion(f"block {block}, version {version} is not published; ask for the list anew")
+        if not 0 <= first < bits:
+            raise MessageError(f"block {block}: there is no plane {first}; expected 0 to {bits - 1}")
+        planes = np.memmap(self._path(block, version), dtype=np.uint8, mode="r").reshape(bits, -1)[
+            first : first + _SERVED
+        ]
+        return BlockPlanes(version, block, first, len(planes), planes.reshape(-1).data)
 
     def receive_refusal(self, signed: SignedRefusal) -> None:
         """A member refused a platform's proof: kept, with what that platform signed, as evidence for anybody.
@@ -273,7 +336,7 @@ class Exchange:
             raise ReplayError("match lists: the session was resolved before")
         cases = [self._case_of[entry] for entry in slots.entries_at(a.slots)]
         handles = [secrets.token_bytes(16) for _ in cases]
-        self._resolved.add(a.session)
+        self._resolved[a.session] = b""
         self._handles |= dict(zip(handles, cases, strict=True))
         return MatchHandles(a.session, a.queries, handles, a.many)
 
@@ -289,7 +352,7 @@ class Exchange:
         for slots in self.blocks.values():
             slots.withdraw(set(entries))
         for entry in entries:
-            del self._case_of[entry]
+            del self._case_of[entry], self._entries[entry]
         self._waiting = [entry for entry in self._waiting if entry not in set(entries)]
         return EntryWithdrawal(self._pinned.manifest.epoch, self.version, entries)
 
@@ -302,10 +365,19 @@ class Exchange:
             slots.withdraw(set(waiting))
         for entry in waiting:
             case = self._case_of.pop(entry)
+            del self._entries[entry], self._seen[entry]
             self._cases[case].remove(entry)
             if not self._cases[case]:
                 del self._cases[case]
         return EntryWithdrawal(self._pinned.manifest.epoch, self.version, waiting + unsettled)
+
+    def abandon_batch(self, batch: bytes) -> EntryWithdrawal:
+        """Forget a batch whose check failed: what members shall forget. Its entries may come again."""
+        return self.to_forget(list(self._received.pop(batch, {})))
+
+    def to_forget(self, entries: list[bytes]) -> EntryWithdrawal:
+        """What tells members to forget entries that were never settled here: after a crash, before they come again."""
+        return EntryWithdrawal(self._pinned.manifest.epoch, self.version, entries)
 
     def tombstoned(self) -> frozenset[int]:
         """Blocks in which a withdrawn entry still stands as ciphertext."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from protocols.base import MessageError
 from protocols.ledger import as_array
 from protocols.scan.encryption import PublicKey
-from protocols.scan.packing import unpack
+from protocols.scan.packing import pack, unpack
 from protocols.scan.parameters import PRIMES, RESIDUE_BITS, T_BITS, Parameters
 from protocols.scan.ring import Residues, ring_of, small
 from protocols.scan.sampling import Stream
@@ -68,6 +68,7 @@ class KeyShare:
     def __init__(self, member: int, share: Residues) -> None:
         """share: (2, R, n), the sum of what every member dealt."""
         self._ring = ring_of(share.shape[-1])
+        self._share = share
         transformed = self._ring.forward(share)
         self._keys = {}
         for other in MEMBERS:
@@ -80,6 +81,10 @@ class KeyShare:
 
     def __repr__(self) -> str:
         return "<KeyShare>"
+
+    def secret_bytes(self) -> bytes:
+        """The share packed, for `read_key_share`: a secret."""
+        return pack(self._share).tobytes()
 
     def partial(self, other: int, c1: Residues, lanes: int) -> Residues:
         """lambda*sigma_r*c1 for c1 (2, n), (2, lanes, n), to decrypt with member `other`."""
@@ -98,6 +103,11 @@ class KeyShare:
         """
         x = self._ring.add(self.partial(other, c1, c0.shape[1]), masked)
         return self._ring.scale_down(self._ring.add(x, c0))
+
+
+def read_key_share(member: int, packed: bytes, parameters: Parameters) -> KeyShare:
+    """The share that `secret_bytes` gave. Raises MessageError."""
+    return KeyShare(member, read_residues(packed, (parameters.lanes,), parameters.n, "key share"))
 
 
 def half_unit(n: int, lanes: int) -> Residues:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from protocols.base import ConfigurationError, IntegrityError, MessageError
+from protocols.ledger import decode, encode
 from protocols.scan.audit import Auditor
 from protocols.scan.blocks import BlockStore
 from protocols.scan.ceremony import Ceremony, read_committee_key
 from protocols.scan.custody import Custody
 from protocols.scan.dealing import deal
 from protocols.scan.encryption import PublicKey, common_polynomial
-from protocols.scan.keys import MEMBERS
+from protocols.scan.keys import MEMBERS, KeyShare, read_key_share
 from protocols.scan.manifest import Pinned, check_agreed, distinct
 from protocols.scan.messages import (
     BlockDigest,
@@ -29,6 +30,7 @@ from protocols.scan.parameters import Parameters
 from protocols.scan.proof import check_parameters
 from protocols.scan.sealing import Identity, digest
 from protocols.scan.session import Sessions
+from protocols.scan.store import Store, number_key, read_number
 
 
 class Member:
@@ -41,14 +43,24 @@ class Member:
     bank: BlockStore
     auditor: Auditor
 
-    def __init__(self, number: int, folder: Path | None = None) -> None:
-        """folder: where published blocks are kept; needed where the manifest asks for proofs."""
+    def __init__(
+        self,
+        number: int,
+        folder: Path | None = None,
+        store: Store | None = None,
+        identity: Identity | None = None,
+        unfinished: int = 0,
+    ) -> None:
+        """folder: where published blocks are kept; needed where the manifest asks for proofs. store: what outlives the
+        process. identity: this member's keys, if it has some. unfinished: see `Sessions`.
+        """
         self.number = number
         self._folder = folder
         self.name = f"member-{number}"
-        self.identity = Identity(self.name)
-        self._signed_epoch = 0
-        self._expected = b""
+        self.identity = identity or Identity(self.name)
+        self._store = store or Store()
+        self._kept = self._store.table("member")
+        self._unfinished = unfinished
         self._before: Pinned | None = None
 
     def __repr__(self) -> str:
@@ -64,11 +76,11 @@ class Member:
         if self.identity.public not in distinct(manifest.parties):
             raise IntegrityError(f"manifest: {self.name}'s keys are not in it")
         check_agreed(manifest, agreed)
-        if manifest.epoch <= max(self._signed_epoch, before.manifest.epoch if before else 0):
+        if manifest.epoch <= max(read_number(self._kept, b"epoch"), before.manifest.epoch if before else 0):
             raise IntegrityError(f"manifest: epoch {manifest.epoch} does not follow the one before; take a later one")
         signed = self.identity.under(b"").sign(manifest, SignedManifestPart)
-        self._signed_epoch, self._before = manifest.epoch, before
-        self._expected = digest("manifest", signed.body)
+        self._before = before
+        self._kept.update({b"epoch": number_key(manifest.epoch), b"expected": digest("manifest", signed.body)})
         return signed
 
     def pin(self, signed: SignedManifest, parameters: Parameters) -> None:
@@ -77,20 +89,63 @@ class Member:
         `parameters`: what this member agreed to, whether to an unsafe threshold too. Raises IntegrityError,
         MessageError, UnsafeThreshold.
         """
-        if digest("manifest", signed.manifest) != self._expected:
+        expected = self._kept.get(b"expected", b"")
+        if digest("manifest", signed.manifest) != expected:
             raise IntegrityError("manifest: not the one that this member signed")
         allowed = {
             "allow_insecure": parameters.insecure,
             "allow_unsafe_threshold": parameters.allow_unsafe_threshold,
         }
-        pinned = Pinned(signed, self._expected, self._before, **allowed)
+        pinned = Pinned(signed, expected, self._before, **allowed)
         if pinned.parameters != parameters:
             raise IntegrityError("manifest: its parameters are not the ones agreed on")
+        self._use(pinned)
+        self._kept[b"manifest"] = encode(signed)
+        self.ceremony = Ceremony(self.number, self.identity, pinned, parameters)
+
+    def restore(self, *, allow_insecure: bool = False, allow_unsafe_threshold: bool = False) -> bool:
+        """Go on where an earlier process of this member was, with its store. Whether it had pinned a manifest.
+
+        One that had no key yet makes it anew, from the ceremony's first step. Raises IntegrityError, MessageError.
+        """
+        if b"manifest" not in self._kept:
+            return False
+        signed = decode(self._kept[b"manifest"], SignedManifest)
+        pinned = Pinned(
+            signed,
+            digest("manifest", signed.manifest),
+            allow_insecure=allow_insecure,
+            allow_unsafe_threshold=allow_unsafe_threshold,
+        )
+        self._use(pinned)
+        keys = self._store.table(f"key {pinned.manifest.epoch}")
+        if keys:
+            pair_keys = {other: keys[b"pair %d" % other] for other in MEMBERS if other != self.number}
+            key_share = read_key_share(self.number, keys[b"share"], pinned.parameters)
+            self._use_keys(key_share, decode(keys[b"public"], CommitteeKey), pair_keys)
+        else:
+            self.ceremony = Ceremony(self.number, self.identity, pinned, pinned.parameters)
+        return True
+
+    @property
+    def pinned(self) -> Pinned:
+        """The manifest in force."""
+        return self._pinned
+
+    @property
+    def committee_key(self) -> CommitteeKey | None:
+        """The public key, once it is made."""
+        body = self._store.table(f"key {self._pinned.manifest.epoch}").get(b"public")
+        return None if body is None else decode(body, CommitteeKey)
+
+    def _use(self, pinned: Pinned) -> None:
+        parameters = pinned.parameters
         self._pinned, self._parameters = pinned, parameters
         self.identity = self.identity.under(pinned.digest)
-        self.ceremony = Ceremony(self.number, self.identity, pinned, parameters)
-        self.custody = Custody(self.number, self.identity, pinned, parameters)
-        self.sessions = Sessions(self.number, self.identity, pinned, parameters, self.custody)
+        self.custody = Custody(self.number, self.identity, pinned, parameters, self._store)
+        self.sessions = Sessions(
+            self.number, self.identity, pinned, parameters, self.custody, self._store, self._unfinished
+        )
         if pinned.manifest.proofs:
             if self._folder is None:
                 raise ConfigurationError(f"{self.name} needs a folder: with proofs it keeps the published blocks")
@@ -102,13 +157,19 @@ class Member:
     def finish_ceremony(self) -> CommitteeKey:
         """Use the key that was made; the public key. Raises IntegrityError that names who is at fault."""
         key_share, committee_key, pair_keys = self.ceremony.conclude()
+        self._use_keys(key_share, committee_key, pair_keys)
+        keys = self._store.table(f"key {self._pinned.manifest.epoch}")
+        keys.update({b"share": key_share.secret_bytes(), b"public": encode(committee_key)})
+        keys.update({b"pair %d" % other: key for other, key in pair_keys.items()})
+        del self.ceremony
+        return committee_key
+
+    def _use_keys(self, key_share: KeyShare, committee_key: CommitteeKey, pair_keys: dict[int, bytes]) -> None:
         a = common_polynomial(self._parameters, self._pinned.manifest.epoch, self._pinned.raw)
         b = read_committee_key(committee_key, self._parameters)
         public_key = PublicKey(a, b)
         self.custody.use_keys(public_key, pair_keys)
         self.sessions.use_keys(key_share, pair_keys, public_key)
-        del self.ceremony
-        return committee_key
 
     def planes(self, block: int, share: int, step: int) -> Iterator[PlaneShares]:
         """Encryptions of a share's planes, `step` planes a message; kept for the audit. Raises as `custody.planes`."""

@@ -132,7 +132,7 @@ class CheckOpening(Message, frozen=True):
 
 
 class EntryReceipt(Message, frozen=True):
-    """What a member did with entries: "accepted", "refused" or "withdrawn", as of a bank version."""
+    """What a member did with entries: "accepted", "refused", "withdrawn" or "abandoned", as of a bank version."""
 
     member: str
     epoch: int

@@ -17,6 +17,7 @@ platform or a lying exchange gains nothing. Triples are dealt ahead by the third
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,6 +62,7 @@ from protocols.scan.ring import Residues, ring_of
 from protocols.scan.sampling import Stream, derive
 from protocols.scan.sealing import Identity, digest, same
 from protocols.scan.standing import Standing, standing
+from protocols.scan.store import Store
 from protocols.scan.verification import Verification, proof_of, results_digest
 
 
@@ -75,6 +77,7 @@ class _Session:
     c0: memoryview
     lanes: int
     proof: Verification | None
+    begun: float = field(default_factory=time.monotonic)
     agreed: bool = False
     deal: TripleSeed | TripleCorrection | None = None
     answered: PartialDecryption | None = None
@@ -90,10 +93,22 @@ class Sessions:
     """Member `member`'s sessions, triples in stock, and budgets. Thread-safe by session."""
 
     def __init__(
-        self, member: int, identity: Identity, pinned: Pinned, parameters: Parameters, custody: Custody
+        self,
+        member: int,
+        identity: Identity,
+        pinned: Pinned,
+        parameters: Parameters,
+        custody: Custody,
+        store: Store | None = None,
+        unfinished: int = 0,
     ) -> None:
-        self._refused: set[str] = set()
-        self._budgets = Budgets(pinned.manifest)
+        """store: what was seen, asked for and refused. unfinished: challenged batches a platform may leave a day.
+
+        Each of those is one more try to pass the checks by luck (docs/prove.md has the odds).
+        """
+        store = store or Store()
+        self._refused = store.table("refused")
+        self._budgets = Budgets(pinned.manifest, store.table("asked"), unfinished)
         self._member = member
         self._identity = identity
         self._pinned = pinned
@@ -101,9 +116,9 @@ class Sessions:
         self._custody = custody
         self._ring = ring_of(parameters.n)
         self._sessions: dict[bytes, _Session] = {}
-        self._seen: set[bytes] = set()
+        self._seen = store.table("sessions")
         self._kept: dict[int, Standing] = {}
-        self.stock = Stock(parameters)
+        self.stock = Stock(parameters, store.table("deals"))
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -127,7 +142,7 @@ class Sessions:
         """
         if platform not in self._pinned.parties or role_of(platform) != "platform":
             raise IntegrityError(f"{platform} is no platform of the manifest")
-        if platform in self._refused:
+        if platform.encode() in self._refused:
             raise IntegrityError(f"{platform} is not served: a proof of it was refused, or not finished: reinstate it")
         header = self._pinned.parties[platform].verify(message.header, ScanHeader)
         first = self._check_header(header, platform)
@@ -150,7 +165,7 @@ class Sessions:
             if header.session in self._seen:
                 raise ReplayError(f"results of {platform}: the session was seen before")
             self._budgets.spend(platform, header.batch)
-            self._seen.add(header.session)
+            self._seen[header.session] = b""
             agreed_on = digest("header", message.header.body)
             session = _Session(header, agreed_on, first, message.c1, message.c0, lanes, proof)
             self._sessions[header.session] = session
@@ -246,7 +261,7 @@ class Sessions:
     def refuse(self, session_id: bytes, refused: ProofRefused) -> SignedRefusal:
         """End a session whose proof failed; its platform is not served any more. For the exchange: who and why."""
         self.abandon(session_id)
-        self._refused.add(refused.party)
+        self._refused[refused.party.encode()] = refused.check.encode()
         name = self._identity.name
         evidence = decode(refused.evidence, SignedHeader)
         told = ProofRefusal(name, refused.party, session_id, refused.check, evidence)
@@ -254,7 +269,7 @@ class Sessions:
 
     def reinstate(self, platform: str) -> None:
         """Serve a platform again whose proof was refused, or not finished."""
-        self._refused.discard(platform)
+        self._refused.pop(platform.encode(), None)
 
     # Decryption into shares --------------------------------------------------------------------------------------
 
@@ -413,12 +428,31 @@ class Sessions:
     def abandon(self, session_id: bytes) -> None:
         """Forget a session that failed. It is not answered any more, and its id stays used.
 
-        A batch that was challenged and not accepted counts as failed, or a platform could try its luck: its platform is
-        not served until it is reinstated. Without a signed refusal, as others may have caused it.
+        A batch that was challenged and not accepted counts as failed, or a platform could try its luck: with more of
+        them a day than are allowed, it is not served until it is reinstated. Without a signed refusal, as others may
+        have caused it.
         """
         session = self._sessions.pop(session_id, None)
         if session is not None and session.proof is not None and session.proof.challenged:
-            self._refused.add(session.header.platform)
+            platform = session.header.platform
+            if not self._budgets.note_unfinished(platform):
+                self._refused[platform.encode()] = b"unfinished"
+
+    def expire(self, seconds: float) -> int:
+        """Give up sessions that were begun longer ago than this. How many they were."""
+        before = time.monotonic() - seconds
+        late = [key for key, session in list(self._sessions.items()) if session.begun < before]
+        for key in late:
+            self.abandon(key)
+        return len(late)
+
+    def platform_of(self, session_id: bytes) -> str:
+        """Whose session it is. Raises ReplayError."""
+        return self._session(session_id).header.platform
+
+    def other_of(self, session_id: bytes) -> int:
+        """The other member of a session's pair. Raises ReplayError."""
+        return self._other(self._session(session_id))
 
     def _session(self, session_id: bytes) -> _Session:
         session = self._sessions.get(session_id)

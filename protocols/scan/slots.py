@@ -6,6 +6,8 @@ it carries a tombstone and is dropped from every match list.
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +45,12 @@ class BlockSlots:
         self.revision += bool(here)
         return len(here)
 
+    def keep(self, entries: Container[bytes]) -> None:
+        """Make tombstones of all slots but those of these entries."""
+        gone = {entry.tobytes() for entry in self.entries[self.live] if entry.tobytes() not in entries}
+        if gone:
+            self.withdraw(gone)
+
     def live_mask(self) -> Words:
         """Bit planes of live slots, (FIELDS, lanes*n/64): bit r of word c stands for coefficient r*lanes*n/64 + c."""
         live = self.slots[self.live]
@@ -64,6 +72,21 @@ class BlockSlots:
         if (found < 0).any():
             raise MessageError("a slot holds no live entry")
         return [self.entries[row].tobytes() for row in found]
+
+
+def slot_map(epoch: int, version: int, blocks: dict[int, BlockSlots], away: int | None) -> SlotMap:
+    """The message that says what stands where in these blocks."""
+    order = sorted(blocks)
+    return SlotMap(
+        epoch,
+        version,
+        order,
+        [blocks[block].lanes for block in order],
+        [len(blocks[block].slots) for block in order],
+        memoryview(b"".join(blocks[block].entries.tobytes() for block in order)),
+        memoryview(b"".join(blocks[block].slots.astype("<u4").tobytes() for block in order)),
+        away,
+    )
 
 
 def read_map(message: SlotMap, parameters: Parameters) -> dict[int, BlockSlots]:

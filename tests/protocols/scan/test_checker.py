@@ -1,5 +1,8 @@
 """The platform: takes signed blocks in order, spends each encryption of zero once, believes no answer alone."""
 
+from pathlib import Path
+from tempfile import mkdtemp
+
 import numpy as np
 import pytest
 
@@ -104,7 +107,7 @@ def published():
 
 def fresh(protocol, tmp_path):
     old = protocol._checker
-    return Checker(old._identity, old._pinned, old.parameters, old.zeros._public_key, tmp_path)
+    return Checker(old._identity, old._pinned, old.parameters, old.zeros._public_key, Path(mkdtemp(dir=tmp_path)))
 
 
 def test_a_block_is_installed_with_two_signatures_and_no_fewer(published, tmp_path):

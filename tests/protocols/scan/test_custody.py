@@ -531,8 +531,10 @@ def test_withdrawals_of_unknown_or_doubled_entries_are_refused_and_change_nothin
         p.withdraw("a")
     for custody in custodies(protocol).values():
         assert known not in custody._shares
+        receipts = [custody.withdraw(EntryWithdrawal(1, version, [known])) for version in (1, 2)]
+        assert receipts[0] == receipts[1]  # told again: the same receipt
         with pytest.raises(MessageError, match="withdrawn already"):
-            custody.withdraw(EntryWithdrawal(1, 1, [known]))
+            custody.withdraw(EntryWithdrawal(1, 1, [known, bytes(16)]))
 
 
 def test_who_encrypts():
