@@ -106,7 +106,7 @@ def load(scan: Scan, bank: NDArray[np.uint8]) -> None:
         entries.append(entry)
     exchange = scan._exchange
     exchange._case_of |= {entry: str(row) for row, entry in enumerate(entries)}
-    exchange._entries |= {entry: str(row).encode() for row, entry in enumerate(entries)}
+    exchange._entries.update({entry: str(row).encode() for row, entry in enumerate(entries)})
     exchange._cases |= {str(row): [entry] for row, entry in enumerate(entries)}
     exchange._waiting += entries
     with threadpool_limits(1, user_api="blas"):
