@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from protocols.base import InputError
 from service.messages import PlatformStatus, Sighted, Sightings, Upload, Verdicts
 from service.models import Entry, Match, Searched, Sighting
-from service.storage import SqlStore, lock_cases, transaction
+from service.storage import SqlStore, insert_if_new, lock_cases, transaction
 
 HANDLE_BYTES = 16
 MOST_HANDLES = 10_000  # of one message
@@ -43,10 +43,8 @@ class Finds:
     def searched(self, platform: str, block: int, version: int, store: SqlStore | None = None) -> None:
         """A platform has just compared uploads with this version of a block."""
         with transaction(self._engine, store) as session:
-            row = session.get(Searched, (platform, block), with_for_update=True)
-            if row is None:
-                row = Searched(platform=platform, block=block, version=version)
-                session.add(row)
+            insert_if_new(session, Searched, [{"platform": platform, "block": block, "version": version, "at": 0}])
+            row = session.get_one(Searched, (platform, block), with_for_update=True)
             row.version, row.at = max(row.version, version), int(self._clock())
 
     def matched(self, platform: str, handles: Mapping[bytes, bytes], store: SqlStore | None = None) -> list[bytes]:
@@ -56,12 +54,8 @@ class Finds:
         with transaction(self._engine, store) as session:
             active = _active(session, set(handles.values()))
             kept = [handle for handle, case in handles.items() if case in active]
-            there = {match.handle for match in _matches(session, platform, kept)}
-            session.add_all(
-                Match(handle=handle, case=handles[handle], platform=platform, found_on=self._today())
-                for handle in kept
-                if handle not in there
-            )
+            found = {"platform": platform, "found_on": self._today(), "sighting": None}
+            insert_if_new(session, Match, [{"handle": handle, "case": handles[handle], **found} for handle in kept])
             return kept
 
     def sighted(self, platform: str, message: Sighted) -> Sightings:

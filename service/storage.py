@@ -269,9 +269,20 @@ class _Table(MutableMapping[bytes, bytes]):
 _DELETE = delete(Fact).where(Fact.name == bindparam("old_name"), Fact.key == bindparam("old_key"))
 
 
+def _insert(dialect: str, kind: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(kind) if dialect == "postgresql" else sqlite.insert(kind)
+
+
 def _upsert(dialect: str) -> Executable:
-    insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(Fact)
-    return insert.on_conflict_do_update(index_elements=[Fact.name, Fact.key], set_={"value": insert.excluded.value})
+    facts = _insert(dialect, Fact)
+    return facts.on_conflict_do_update(index_elements=[Fact.name, Fact.key], set_={"value": facts.excluded.value})
+
+
+def insert_if_new(session: Session, kind: type[Base], rows: Sequence[dict[str, Any]]) -> None:
+    """Add those rows whose primary keys are not there yet, whoever else adds them now."""
+    if rows:
+        new = _insert(session.get_bind().dialect.name, kind).on_conflict_do_nothing()
+        session.connection().execute(new, rows)
 
 
 def _hold(engine: Engine) -> Connection | TextIO:

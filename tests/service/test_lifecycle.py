@@ -1,6 +1,9 @@
 """Any order of steps, repeated and cut off at will, keeps what was acknowledged and revives nothing withdrawn."""
 
 import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -191,3 +194,47 @@ def test_any_order_of_steps_keeps_what_was_acknowledged(engine):
 @pytest.mark.slow
 def test_any_order_of_steps_keeps_what_was_acknowledged_at_length(engine):
     run(engine, examples=300)
+
+
+def test_steps_at_once_wait_for_each_other_and_never_for_ever(engine):
+    cases, finds = Cases(engine, SEALER, max_entries=5), Finds(engine, video_share=0.5)
+    messages = [new_case(3) for _ in range(4)]
+    known = [cases.open(message) for message in messages]
+    everything = [entry for message in messages for entry in ids(message)]
+
+    def steps(worker):
+        choose = random.Random(worker)
+        for _ in range(12):
+            which = choose.randrange(4)
+            case, entries = known[which], ids(messages[which])
+            step = choose.randrange(7)
+            if step == 0:
+                cases.settle(case, entries, [], receipts(entries))
+            elif step == 1:
+                cases.placed(choose.randrange(2), choose.randrange(9), choose.sample(everything, 8))
+            elif step == 2:
+                found = {os.urandom(16): choose.choice(known) for _ in range(6)}
+                kept = finds.matched("platform-1", found)
+                upload = Upload("photo", 1, [choose.sample(kept, len(kept))])
+                told = finds.sighted("platform-1", Sighted([upload, upload])).uploads
+                if choose.random() < 0.5 and told[0]:
+                    with suppress(UnknownSighting):  # the case may be gone by now
+                        finds.feedback("platform-1", Verdicts([(told[0][0], "blocked")]))
+            elif step == 3 and worker == 0:
+                cases.withdraw(case)
+            elif step == 4:
+                with suppress(IntegrityError):
+                    cases.confirm(case, 1 + choose.randrange(3), receipt(1, "withdrawn", entries))
+                    cases.delete(case, SignedErasure(b"", b""))
+            elif step == 5:
+                finds.searched("platform-1", choose.randrange(2), choose.randrange(9))
+                finds.tidy()
+            else:
+                cases.status(case)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(steps, range(6)))  # no StorageFailed: no deadlock, no wait that ran out
+    for case in known:
+        status = cases.status(case)
+        if status.status in ("withdrawn", "deleted"):
+            assert status.accepted == 0

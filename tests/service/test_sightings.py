@@ -1,6 +1,7 @@
 """Matches become sightings by upload, and platforms speak of their own only."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +11,7 @@ from protocols.base import InputError
 from service import sightings
 from service.cases import Cases
 from service.messages import PlatformStatus, Sighted, SignedErasure, Upload, Verdicts
-from service.models import Entry, Match, Sighting
+from service.models import Entry, Match, Searched, Sighting
 from service.sightings import Finds, UnknownSighting
 from service.storage import transaction
 from tests.service.lifecycle import DAY, MEMBERS, NOON, SEALER, Clock, activate, ids, new_case, receipt
@@ -230,3 +231,15 @@ def test_since_when_entries_stand_is_rounded_to_the_last_version_of_their_day(fi
     for _ in range(2):
         finds.tidy()
         assert versions() == {a: 7, b: 7, c: 6, d: 9}
+
+
+def test_the_same_news_at_once_is_one_row(finds, cases, engine):
+    case = activate(cases, new_case())
+    found = {os.urandom(16): case for _ in range(3)}
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda version: finds.searched("platform-1", 0, version), [*range(6)] * 4))
+        assert list(pool.map(lambda _: finds.matched("platform-1", found), range(12))) == [list(found)] * 12
+    assert count(engine, Match) == 3
+    with transaction(engine) as session:
+        row = session.scalars(select(Searched)).one()
+        assert (row.version, row.at) == (5, NOON)
