@@ -193,7 +193,7 @@ def test_any_order_of_steps_keeps_what_was_acknowledged(engine):
 
 @pytest.mark.slow
 def test_any_order_of_steps_keeps_what_was_acknowledged_at_length(engine):
-    run(engine, examples=300)
+    run(engine, examples=100)
 
 
 def test_steps_at_once_wait_for_each_other_and_never_for_ever(engine):
