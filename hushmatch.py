@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from experiments import ExperimentError, demo, demo_tables
 from experiments.datasets import open_dataset
-from hashing import ALGORITHMS, HashingError, hash_image, rule_for
+from hashing import ALGORITHMS, FingerprintError, HashingError, hash_image, hash_video, is_video, rule_for
 from hashing.variants import SETS
 from protocols.base import Progress as Tell
 
@@ -81,39 +81,63 @@ def demo_command(
 
 @app.command("hash")
 def hash_command(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Image files.", show_default=False)],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Photos and videos.", show_default=False)],
     algorithm: Annotated[
-        str, typer.Option(callback=_one_of(ALGORITHMS), help=f"One of {', '.join(ALGORITHMS)}.")
+        str, typer.Option(callback=_one_of(ALGORITHMS), help=f"For photos, one of {', '.join(ALGORITHMS)}.")
     ] = "pdq",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a line a photo.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a line a fingerprint.")] = False,
 ) -> None:
     """Print each photo's fingerprint, quality (0 to 100) and name. Treat a raw fingerprint like the photo itself.
 
+    A video or an animation has one line for each frame that stands for it, with its time in seconds, pdq only. What
+    is a video, the content says, not the name.
+
     Only pdq measures quality; the others always say 100. A photo below its algorithm's least quality is marked: its
-    fingerprint says too little to be matched. Exit code 1 if a photo cannot be hashed; the others are printed all the
+    fingerprint says too little to be matched. Exit code 1 if a file cannot be hashed; the others are printed all the
     same.
     """
     rows: list[dict[str, Any]] = []
     failed = False
-    for photo in photos:
+    for file in files:
+        kind = "video" if is_video(file) else "photo"
         try:
-            fingerprint = hash_image(photo, algorithm)
+            row = _photo_row(file, algorithm) if kind == "photo" else _video_row(file, algorithm)
         except HashingError as error:
             failed = True
-            rows.append({"photo": photo, "error": f"{type(error).__name__}: {error}"})
+            rows.append({kind: file, "error": f"{type(error).__name__}: {error}"})
             _complain(error)
             continue
-        row = {"photo": photo, "algorithm": algorithm, "hash": fingerprint.hex, "quality": fingerprint.quality}
-        rows.append(row | {"usable": fingerprint.usable})
+        rows.append(row)
         if not as_json:
-            typer.echo(f"{fingerprint.hex}  {fingerprint.quality:3d}  {photo}")
-        if not fingerprint.usable:
+            for each in row.get("frames", [row]):
+                time = f"{each['seconds']:8.3f}  " if kind == "video" else ""
+                typer.echo(f"{each['hash']}  {each['quality']:3d}  {time}{file}")
+        if row.get("usable") is False:
             least = rule_for(algorithm).min_quality
-            what = f"quality {fingerprint.quality} is below {least}: too little detail to be matched"
-            typer.secho(f"warning: {photo!r}: {what}", err=True, fg=typer.colors.YELLOW)
+            _warn(f"{file!r}: quality {row['quality']} is below {least}: too little detail to be matched")
+        if row.get("frames") == []:
+            _warn(f"{file!r}: no frame of this video has enough detail to be matched")
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
     raise typer.Exit(1 if failed else 0)
+
+
+def _photo_row(file: str, algorithm: str) -> dict[str, Any]:
+    fingerprint = hash_image(file, algorithm)
+    row = {"photo": file, "algorithm": algorithm, "hash": fingerprint.hex, "quality": fingerprint.quality}
+    return row | {"usable": fingerprint.usable}
+
+
+def _video_row(file: str, algorithm: str) -> dict[str, Any]:
+    if algorithm != "pdq":
+        raise FingerprintError(f"{file!r}: a video's frames are hashed with pdq only, not {algorithm}")
+    with _progress() as tell:
+        video = hash_video(file, tell=tell)
+    frames = [
+        {"seconds": round(frame.seconds, 3), "hash": frame.fingerprint.hex, "quality": frame.fingerprint.quality}
+        for frame in video.frames
+    ]
+    return {"video": file, "algorithm": "pdq", "seconds": round(video.seconds, 3), "frames": frames}
 
 
 @contextmanager
@@ -122,6 +146,10 @@ def _progress() -> Iterator[Tell]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+def _warn(text: str) -> None:
+    typer.secho(f"warning: {text}", err=True, fg=typer.colors.YELLOW)
 
 
 def _complain(error: Exception) -> None:

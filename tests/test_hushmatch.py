@@ -2,14 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 import skimage
+import skimage.data
 from PIL import Image
 from typer.testing import CliRunner
 
 import hushmatch
 from experiments import demo
-from hashing import hash_image
+from experiments.clips import encode, film
+from hashing import hash_image, hash_video
 from protocols import available
 from protocols.bfv.keyholder import KeyHolder
 
@@ -79,6 +82,54 @@ def test_hash_warns_of_a_photo_with_too_little_detail(tmp_path):
     assert json.loads(result.stdout)[0]["usable"] is False
     assert "quality 0 is below 50" in result.stderr
     assert call("hash", PHOTO).stderr == ""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A video under the name of a photo."""
+    path = tmp_path_factory.mktemp("clip") / "clip.jpg"
+    photos = [Image.fromarray(picture) for picture in (skimage.data.coffee(), skimage.data.chelsea())]
+    path.write_bytes(encode(film(photos, np.random.default_rng(1), 1, ["hand"])))
+    return str(path)
+
+
+def test_hash_lists_a_videos_frames_with_their_times(clip):
+    result = call("hash", PHOTO, clip)
+    assert result.exit_code == 0, result.output
+    expected = [
+        [frame.fingerprint.hex, str(frame.fingerprint.quality), f"{frame.seconds:.3f}", clip]
+        for frame in hash_video(clip).frames
+    ]
+    assert len(expected) >= 2
+    assert [line.split() for line in result.stdout.splitlines()][1:] == expected
+
+
+def test_hash_of_a_video_as_json(clip):
+    (row,) = json.loads(call("hash", "--json", clip).stdout)
+    video = hash_video(clip)
+    assert (row["video"], row["algorithm"], row["seconds"]) == (clip, "pdq", round(video.seconds, 3))
+    assert [frame["hash"] for frame in row["frames"]] == [frame.fingerprint.hex for frame in video.frames]
+    assert set(row["frames"][0]) == {"seconds", "hash", "quality"}
+
+
+def test_hash_of_a_video_with_another_algorithm_is_refused(clip):
+    result = call("hash", clip, "--algorithm", "phash", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)[0]["error"].startswith("FingerprintError")
+
+
+def test_hash_warns_of_a_video_without_detail_and_names_a_broken_one(tmp_path):
+    blank, broken = tmp_path / "blank.mp4", tmp_path / "broken.mp4"
+    blank.write_bytes(encode([Image.new("RGB", (64, 64), "grey")] * 10))
+    broken.write_bytes(blank.read_bytes()[:300])
+    result = call("hash", "--json", str(blank), str(broken))
+    assert result.exit_code == 1
+    rows = json.loads(result.stdout)
+    assert rows[0]["frames"] == []
+    assert rows[1]["video"] == str(broken)
+    assert rows[1]["error"].startswith("UnreadableVideo")
+    assert "no frame of this video has enough detail" in result.stderr
+    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize("name", ["", "http://example.org/a.png"])
