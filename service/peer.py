@@ -23,7 +23,7 @@ from service.requests import CONTENT_TYPE, SIGNATURE, HttpRequest, outgoing, ver
 _PAUSE = 0.2  # seconds before the first repetition; doubled for each further one
 _GATEWAY = (502, 503, 504)  # what a server in front says while the party behind it is away
 
-M = TypeVar("M", bound=Message)
+K = TypeVar("K", bound=Message | bytes)
 
 
 class Peer:
@@ -78,48 +78,30 @@ class Peer:
         path: str,
         message: Message | bytes | None = None,
         *,
-        kind: type[bytes],
+        kind: type[K],
         query: Mapping[str, object] | None = None,
         retries: int = 0,
-    ) -> bytes: ...
-    @overload
+    ) -> K: ...
     def call(
         self,
         method: str,
         path: str,
         message: Message | bytes | None = None,
-        *,
-        kind: type[M],
+        kind: type[K] | None = None,
         query: Mapping[str, object] | None = None,
         retries: int = 0,
-    ) -> M: ...
-    def call(
-        self,
-        method: str,
-        path: str,
-        message: Message | bytes | None = None,
-        kind: type[M] | type[bytes] | None = None,
-        query: Mapping[str, object] | None = None,
-        retries: int = 0,
-    ) -> M | bytes | None:
+    ) -> Message | bytes | None:
         """The answer to a request: a message of type `kind`, bytes, or None if no `kind` is named.
 
         message: bytes go as they are, for endpoints that decode themselves. retries: how often more to try where no
         connection was got or it broke off; only for what may be done twice. Raises Unavailable; IntegrityError for an
         answer that the party did not sign; MessageError; and what the party raised.
         """
-        body = (
-            b""
-            if message is None
-            else message
-            if isinstance(message, bytes)
-            else bodies.encode(message, bodies.MSGPACK)
-        )
+        body = bodies.encode(message, bodies.MSGPACK) if isinstance(message, Message) else message or b""
+        media = "" if message is None else bodies.MSGPACK
         target = f"{path}?{urlencode(query)}" if query else path
         for attempt in range(retries + 1):
-            request, headers = outgoing(
-                self._me, self.name, method, target, "" if message is None else bodies.MSGPACK, body
-            )
+            request, headers = outgoing(self._me, self.name, method, target, media, body)
             try:
                 return self._answer(request, headers, body, kind)
             except httpx.TransportError as error:
@@ -131,8 +113,8 @@ class Peer:
         raise lost from None
 
     def _answer(
-        self, request: HttpRequest, headers: dict[str, str], body: bytes, kind: type[M] | type[bytes] | None
-    ) -> M | bytes | None:
+        self, request: HttpRequest, headers: dict[str, str], body: bytes, kind: type[K] | None
+    ) -> Message | bytes | None:
         headers |= {"Accept": bodies.MSGPACK, "Accept-Encoding": "identity"}
         built = self._http.build_request(
             request.method, self.url + request.target, content=body or None, headers=headers

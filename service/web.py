@@ -18,7 +18,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
+import anyio
+import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -43,6 +46,7 @@ from service.errors import (
     StorageFailed,
     TargetTooLong,
     Unauthenticated,
+    Unavailable,
     UnsupportedMediaType,
     to_failure,
 )
@@ -56,6 +60,9 @@ __all__ = ["ANYONE", "Call", "Endpoint", "Health", "application", "server"]
 
 EXIT_STORAGE = 74  # sysexits.h: EX_IOERR
 MAX_TARGET = 2048  # characters
+HEALTH = "/health"
+HANDLERS = 32  # that run at once
+WAITING = 256  # requests that wait for one
 
 
 class Health(Message, frozen=True):
@@ -86,7 +93,7 @@ def application(
     def health(call: Call) -> Health:
         return Health(me().name, "ok")
 
-    rows = [*endpoints, Endpoint("GET", "/health", health, None, Health, limit=None, summary="Whether it answers")]
+    rows = [*endpoints, Endpoint("GET", HEALTH, health, None, Health, limit=None, summary="Whether it answers")]
     by_path: dict[str, dict[str, Endpoint]] = defaultdict(dict)
     for row in rows:
         if row.method in by_path[row.path]:
@@ -95,7 +102,7 @@ def application(
             raise ConfigurationError(f"endpoint {row} counts for the limit {row.limit!r}, which has no rate")
         by_path[row.path][row.method] = row
     document = openapi.document(rows, title, version)
-    gate = _Gate(me, parties, nonces, limits, metrics, stop)
+    gate = _Gate(me, parties, nonces, limits, metrics, stop, anyio.CapacityLimiter(HANDLERS))
     routes = [
         Route("/metrics", lambda request: Response(metrics.text(), media_type=CONTENT_TYPE), methods=["GET"]),
         Route("/openapi.json", lambda request: JSONResponse(document), methods=["GET"]),
@@ -139,9 +146,12 @@ class _Gate:
     limits: Limits
     metrics: Metrics
     stop: Callable[[], None]
+    handlers: anyio.CapacityLimiter
 
     def admit(self, endpoint: Endpoint, head: HttpRequest, signature: bytes | None, address: str) -> None:
-        """Raises Unauthenticated, ReplayError, Forbidden, LimitReached."""
+        """Raises Unavailable, Unauthenticated, ReplayError, Forbidden, LimitReached."""
+        if endpoint.path != HEALTH and self.handlers.statistics().tasks_waiting >= WAITING:
+            raise Unavailable(f"{self.me().name} is busy: {WAITING} requests wait; try again")
         if signature is None:
             if CLIENT not in endpoint.callers:
                 raise Unauthenticated(f"{endpoint} is for parties with keys; sign the request")
@@ -194,7 +204,7 @@ class _Resource:
             _check_type(request, endpoint)
             body, digest = await bodies.receive(request, endpoint.max_bytes if endpoint.request else 0)
             requests.check_digest(head, digest)
-            answer = await run_in_threadpool(_work, endpoint, head, request, address, body, accept)
+            answer = await self._work(endpoint, head, request, address, body, accept)
         except ClientDisconnect:
             self.gate.note(name, 499, started, 0, 0)
             return
@@ -210,6 +220,11 @@ class _Resource:
         self.gate.note(name, answer.status, started, len(body), len(answer.body))
         if stop:
             self.gate.stop()
+
+    async def _work(self, endpoint: Endpoint, *given: Any) -> _Answer:
+        """Health is asked for above all while every handler is busy, so it takes a thread of its own."""
+        limiter = None if endpoint.path == HEALTH else self.gate.handlers
+        return await anyio.to_thread.run_sync(_work, endpoint, *given, limiter=limiter)
 
     def _endpoint(self, scope: Scope) -> Endpoint:
         if not self.methods or b"%" in scope["raw_path"]:  # no path needs escapes: there is one way to write each

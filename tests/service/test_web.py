@@ -365,6 +365,31 @@ def test_metrics_count_by_row_of_the_table_and_name_no_path(stage):
         assert hidden not in text
 
 
+def test_while_every_handler_is_busy_it_says_so_and_health_answers(monkeypatch):
+    monkeypatch.setattr(web, "HANDLERS", 2)
+    monkeypatch.setattr(web, "WAITING", 3)
+    go = threading.Event()
+    row = Endpoint("GET", "/slow", lambda call: None if go.wait(20) else b"late")
+    answers = []
+    app = build([row], EXCHANGE, PARTIES)
+    with serving(app) as url:
+        threads = [
+            threading.Thread(target=lambda: answers.append(httpx.get(url + "/slow", timeout=30))) for _ in range(5)
+        ]
+        for thread in threads:
+            thread.start()
+        while app.router.default.gate.handlers.statistics().tasks_waiting < 3:
+            time.sleep(0.01)
+        refused = httpx.get(url + "/slow")
+        assert refused.status_code == 503
+        assert "busy" in refused.json()["detail"]
+        assert httpx.get(url + "/health").status_code == 200
+        go.set()
+        for thread in threads:
+            thread.join()
+    assert [answer.status_code for answer in answers] == [204] * 5
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/openapi.json"])
 def test_open_documents_take_get_only(stage, path):
     answer = httpx.post(stage.url + path)
