@@ -86,6 +86,15 @@ def test_memory_is_bounded_and_the_oldest_go():
     limits.take("open", "0")
 
 
+def test_who_keeps_asking_is_not_among_the_oldest():
+    limits, _ = _limits(burst=20, addresses=10)
+    for number in range(20):
+        limits.take("open", "busy")
+        limits.take("open", str(number))
+    with pytest.raises(LimitReached):
+        limits.take("open", "busy")
+
+
 def test_an_address_is_not_kept():
     limits, _ = _limits()
     name = limits.pseudonym("203.0.113.7")
