@@ -215,14 +215,13 @@ def _decoder(file: BinaryIO, container: str, limits: Limits) -> Iterator[Clip]:
         import av
     except ImportError as error:
         raise VideoUnavailable('decoding videos needs PyAV; install "hushmatch[video]"') from error
-    options = {"max_pixels": str(limits.pixels)}
-    try:
-        with av.open(
-            file, "r", format=container, options=options, metadata_errors="ignore", buffer_size=1 << 18
-        ) as opened:
+    clip, options = Clip(), {"max_pixels": str(limits.pixels)}
+    with _named():
+        opened = av.open(file, "r", format=container, options=options, metadata_errors="ignore", buffer_size=1 << 18)
+    with opened:
+        with _named():
             stream = _video_stream(opened)
             _check_frame_size(stream.codec_context.width, stream.codec_context.height, limits)
-            clip = Clip()
             if opened.duration:
                 clip.claimed = opened.duration / av.time_base
                 if clip.claimed > limits.seconds:
@@ -231,12 +230,21 @@ def _decoder(file: BinaryIO, container: str, limits: Limits) -> Iterator[Clip]:
             stream.codec_context.options = options
             stream.thread_type = "AUTO"
             stream.thread_count = min(4, os.cpu_count() or 1)
-            clip.stills = _within(limits, _decoded(opened, stream, limits, clip))
-            yield clip
+        clip.stills = _within(limits, _decoded(opened, stream, limits, clip))
+        yield clip
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except HashingError:
+        raise
     except MemoryError:
-        raise VideoTooLarge("not enough memory to decode it") from None
-    except av.FFmpegError as error:
-        raise UnreadableVideo(f"the video is broken or cut short ({error.strerror or type(error).__name__})") from error
+        raise VideoTooLarge("there is not enough memory to decode it") from None
+    except Exception as error:  # FFmpeg and its wrapper raise whatever a malformed file leads them to
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise UnreadableVideo(f"the video is broken or cut short ({reason})") from error
 
 
 def _video_stream(opened: Any) -> Any:
@@ -271,9 +279,10 @@ def _decoded(opened: Any, stream: Any, limits: Limits, clip: Clip) -> Iterator[S
     start, now = None, 0.0
 
     def picture(frame: Any) -> Image.Image:
-        rgb = large.reformat(frame, format="rgb24").to_ndarray()
-        image, turn = Image.fromarray(rgb), _turn(frame)
-        return image.transpose(turn) if turn is not None else image
+        with _named():
+            rgb = large.reformat(frame, format="rgb24").to_ndarray()
+            image, turn = Image.fromarray(rgb), _turn(frame)
+            return image.transpose(turn) if turn is not None else image
 
     for packet in _packets(opened, stream, clip):
         try:
@@ -352,15 +361,15 @@ def _animated(image: Image.Image, limits: Limits, clip: Clip) -> Iterator[Still]
 def _within(limits: Limits, stills: Iterator[Still]) -> Iterator[Still]:
     """The stills, as long as length, number and time spent are within the limits; raises if there are none."""
     begun, count = time.monotonic(), 0
-    for count, still in enumerate(stills, 1):
-        if still.seconds > limits.seconds:
-            raise VideoTooLarge(
-                f"the video is longer than {limits.seconds / 3600:g} hours, which is the most that is read"
-            )
-        if count > limits.frames:
-            raise VideoTooLarge(f"the video has more than {limits.frames:,} frames, which is the most that is read")
-        if time.monotonic() - begun > limits.work_seconds:
-            raise VideoTooLarge(f"decoding took more than {limits.work_seconds:g} s, which is the most that is allowed")
-        yield still
+    most = "which is the most that is read"
+    with _named():
+        for count, still in enumerate(stills, 1):
+            if still.seconds > limits.seconds:
+                raise VideoTooLarge(f"the video is longer than {limits.seconds / 3600:g} hours, {most}")
+            if count > limits.frames:
+                raise VideoTooLarge(f"the video has more than {limits.frames:,} frames, {most}")
+            if time.monotonic() - begun > limits.work_seconds:
+                raise VideoTooLarge(f"decoding took more than {limits.work_seconds:g} s, which is the most")
+            yield still
     if not count:
         raise UnreadableVideo("no frame of the video could be decoded")

@@ -30,6 +30,7 @@ class Event(StrEnum):
     REQUEST = "request"
     INCIDENT = "incident"
     STORAGE_FAILED = "storage failed"
+    HOOK_FAILED = "takedown hook failed"
 
 
 def _is_number(value: Any) -> bool:
