@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from protocols.base import MessageError
 from protocols.ledger import as_array
+from protocols.scan.decryption import mask_row, unmask
 from protocols.scan.encryption import PublicKey
-from protocols.scan.packing import pack, unpack
+from protocols.scan.packing import Words, pack, unpack
 from protocols.scan.parameters import PRIMES, RESIDUE_BITS, T_BITS, Parameters
 from protocols.scan.ring import Residues, ring_of, small
 from protocols.scan.sampling import Stream
@@ -103,6 +104,30 @@ class KeyShare:
         """
         x = self._ring.add(self.partial(other, c1, c0.shape[1]), masked)
         return self._ring.scale_down(self._ring.add(x, c0))
+
+    def mask_batch(self, other: int, c1: Words, stream: Stream, masked: Words, planes: Words) -> None:
+        """`mask` for a batch of packed c1 (batch, 2, 45, n/64), each with a mu of its own.
+
+        masked: (batch, 2*lanes, 45, n/64), written: what B sends. planes: (batch, WIDTH, FIELDS, lanes*n/64), written:
+        B's shares, bit-sliced. Raises MessageError for a residue that is not below its prime.
+        """
+        ring, keys = self._ring, self._keys[other]
+        tables = ring.forward_tables, ring.inverse_tables, ring.constants
+        for row in range(len(c1)):
+            mu = stream.uniform(masked.shape[1] // 2, ring.n)
+            if not mask_row(c1, keys, mu, row, masked, planes, *tables):
+                raise MessageError("c1: a residue is not below its prime")
+
+    def unmask_batch(self, other: int, c1: Words, c0: Words, masked: Words, added: Residues, planes: Words) -> None:
+        """`unmask` for a batch, shapes as for `mask_batch`.
+
+        c0: (batch, 2*lanes, 45, n/64). added: (2, lanes, n), to every c0. Raises MessageError for a residue that is not
+        below its prime.
+        """
+        ring, keys = self._ring, self._keys[other]
+        tables = ring.forward_tables, ring.inverse_tables, ring.constants
+        if not unmask(c1, c0, masked, added, keys, planes, *tables):
+            raise MessageError("results or partial decryption: a residue is not below its prime")
 
 
 def read_key_share(member: int, packed: bytes, parameters: Parameters) -> KeyShare:

@@ -110,18 +110,32 @@ def unpack(words: Words, field: str) -> NDArray[np.float64]:
     return residues
 
 
+@njit(types.boolean(readonly(4), types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
+def _below(words: Any, p0: int, p1: int) -> bool:
+    residues, half = np.empty((1, 64 * words.shape[3])), words.shape[1] // 2
+    below = True
+    for row in range(len(words)):
+        for part in range(words.shape[1]):
+            below &= unpack_rows(words[row : row + 1], residues, part, 0, p0 if part < half else p1)
+    return below
+
+
 def check_residues(data: memoryview, shape: tuple[int, int], n: int, field: str) -> None:
     """Raises MessageError unless `data` is (rows, 2*polynomials) packed and every residue is below its prime."""
-    for row in as_array(data, np.uint64, (*shape, RESIDUE_BITS, n // 64), field):
-        unpack(row.reshape(2, -1, *row.shape[1:]), field)
+    if not _below(as_array(data, np.uint64, (*shape, RESIDUE_BITS, n // 64), field), *PRIMES):
+        raise MessageError(f"{field}: a residue is not below its prime")
 
 
 _TILE = 64
 
 
-@njit("void(u8[::1], u8[:,:,:,::1], i8, i8)", cache=True, nogil=True, error_model="numpy")
-def _transpose(values: Any, planes: Any, row: int, width: int) -> None:
-    columns = planes.shape[3]
+@njit("void(u8[::1], u8[:,:,:,::1], i8)", cache=True, nogil=True, error_model="numpy")
+def field_planes(values: Any, planes: Any, row: int) -> None:
+    """Slice plaintext words (size,) into planes[row], (WIDTH, FIELDS, size/64): bit j of field f is bit f*WIDTH + j.
+
+    Bit r of word c stands for value r * size/64 + c.
+    """
+    columns, width = planes.shape[3], planes.shape[1]
     wide = min(columns, _TILE)
     grid = np.empty((64, _TILE), dtype=np.uint64)
     for start in range(0, columns, wide):
@@ -143,14 +157,6 @@ def _transpose(values: Any, planes: Any, row: int, width: int) -> None:
         for bit in range(planes.shape[1] * planes.shape[2]):
             for c in range(wide):
                 planes[row, bit % width, bit // width, start + c] = grid[bit, c]
-
-
-def field_planes(values: Words, planes: Words, row: int) -> None:
-    """Slice plaintext words (size,) into planes[row], (WIDTH, FIELDS, size/64): bit j of field f is bit f*WIDTH + j.
-
-    Bit r of word c stands for value r * size/64 + c.
-    """
-    _transpose(values, planes, row, planes.shape[1])
 
 
 def positions(words: Words) -> tuple[NDArray[np.int64], ...]:

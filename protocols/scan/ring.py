@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 
 from protocols.scan.parameters import PRIMES, T_BITS
@@ -121,20 +121,32 @@ def _scale_up(message, out, q_low, t_inverse, p):  # type: ignore[no-untyped-def
         out[i] = mulmod(np.float64(np.int64(half) - np.int64(remainder)), t_inverse, ratio, p)
 
 
-@njit("void(f8[:,::1], u8[::1], f8[::1], f8[::1], f8[::1])", cache=True, nogil=True, error_model="numpy")
-def _scale_down(residues, out, inverses, tails, primes):  # type: ignore[no-untyped-def]
+Constants = types.UniTuple(types.float64[::1], 3)  # of `Ring.constants`
+Tables = types.UniTuple(types.float64[:, ::1], 4)  # of `Ring.forward_tables`, `Ring.inverse_tables`
+
+
+@njit(
+    types.void(types.float64[::1], types.float64[::1], types.uint64[::1], Constants),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def scale_down(first: Any, second: Any, out: Any, constants: Any) -> None:
+    """`Ring.scale_down` of one polynomial, given mod p0 and mod p1, |x| < 8p."""
+    inverses, tails, primes = constants
+    p, w, tail = primes[0], inverses[0], tails[0]
+    ratio = w / p
     for i in range(len(out)):
-        out[i] = np.uint64(0)
-    for prime in range(2):
-        p, w, tail = primes[prime], inverses[prime], tails[prime]
-        ratio = w / p
-        source = residues[prime]
-        for i in range(len(out)):
-            y = mulmod(source[i], w, ratio, p)
-            y = y + p if y < 0 else y
-            out[i] += (np.uint64(np.int64(y)) << np.uint64(19)) + np.uint64(np.int64(y * tail))
+        y = mulmod(first[i], w, ratio, p)
+        y = y + p if y < 0 else y
+        out[i] = (np.uint64(np.int64(y)) << np.uint64(19)) + np.uint64(np.int64(y * tail))
+    p, w, tail = primes[1], inverses[1], tails[1]
+    ratio = w / p
     for i in range(len(out)):
-        out[i] >>= np.uint64(64 - T_BITS)
+        y = mulmod(second[i], w, ratio, p)
+        y = y + p if y < 0 else y
+        total = out[i] + (np.uint64(np.int64(y)) << np.uint64(19)) + np.uint64(np.int64(y * tail))
+        out[i] = total >> np.uint64(64 - T_BITS)
 
 
 class Ring:
@@ -144,9 +156,19 @@ class Ring:
         self.n = n
         self.fields = [Field(p, n) for p in PRIMES]
         p0, p1 = PRIMES
-        self._inverses = np.array([_centred(pow(p1, -1, p0), p0), _centred(pow(p0, -1, p1), p1)])
-        self._tails = np.array([float(Fraction(1 << 64, p) - (1 << 19)) for p in PRIMES])
-        self._primes = np.array(PRIMES, dtype=np.float64)
+        inverses = np.array([_centred(pow(p1, -1, p0), p0), _centred(pow(p0, -1, p1), p1)])
+        tails = np.array([float(Fraction(1 << 64, p) - (1 << 19)) for p in PRIMES])
+        self.constants = inverses, tails, np.array(PRIMES, dtype=np.float64)
+
+    @cached_property
+    def forward_tables(self) -> tuple[Residues, ...]:
+        """What `transforms.forward` takes, a row a prime."""
+        return tuple(np.stack(pair) for pair in zip(*(field._tables[0] for field in self.fields), strict=True))
+
+    @cached_property
+    def inverse_tables(self) -> tuple[Residues, ...]:
+        """What `transforms.inverse` takes, a row a prime."""
+        return tuple(np.stack(pair) for pair in zip(*(field._tables[1] for field in self.fields), strict=True))
 
     def forward(self, x: Residues) -> Residues:
         """The transform of x, in a new array."""
@@ -197,9 +219,9 @@ class Ring:
         y_i*(2^64/p_i - 2^19), a number below 2^45 that float64 gives to 2^-8. Two units of each prime are lost at
         the most: 4 * 2^-64 of q, 2^-12 of q/t.
         """
-        flat = x.reshape(2, -1)
+        flat = np.ascontiguousarray(x).reshape(2, -1)
         out = np.empty(flat.shape[1], dtype=np.uint64)
-        _scale_down(flat, out, self._inverses, self._tails, self._primes)
+        scale_down(flat[0], flat[1], out, self.constants)
         return out.reshape(x.shape[1:])
 
 

@@ -62,16 +62,18 @@ class Stream:
     def uniform(self, *shape: int) -> NDArray[np.float64]:
         """Uniform in R_q: (2, *shape) centred residues. Per prime: size + 32 words; low 45 bits, rejected if >= p."""
         out = np.empty((2, *shape))
+        words = self.words(2, out[0].size + _SPARE)
         for index, p in enumerate(PRIMES):
             flat = out[index].reshape(-1)
-            if not _uniform(self.words(flat.size + _SPARE), flat, float(p)):
+            if not _uniform(words[index], flat, p):
                 raise ProtocolError("the random generator failed: too many words above the prime")
         return out
 
     def ternary(self, *shape: int) -> NDArray[np.float64]:
         """Uniform in {-1, 0, 1} up to 2^-62 a coefficient: one word mod 3 each."""
-        words = self.words(*shape)
-        return (words % np.uint64(3)).astype(np.float64) - 1.0
+        out = np.empty(shape)
+        _ternary(self.words(out.size), out.reshape(-1))
+        return out
 
     def binomial(self, *shape: int) -> NDArray[np.float64]:
         """Centred binomial, eta = 21: one word each, bits 0..20 counted minus bits 21..41."""
@@ -98,21 +100,31 @@ def _binomial(words: Any, out: Any) -> None:
         out[i] = np.float64(ones - np.int64(_population_count((words[i] >> np.uint64(ETA)) & mask)))
 
 
-@njit("b1(u8[::1], f8[::1], f8)", cache=True, nogil=True)
-def _uniform(words: Any, out: Any, p: float) -> bool:
+@njit("void(u8[::1], f8[::1])", cache=True, nogil=True)
+def _ternary(words: Any, out: Any) -> None:
+    low, few = np.uint64((1 << 32) - 1), np.uint64((1 << 8) - 1)
+    for i in range(len(out)):  # powers of 4 are 1 mod 3, so digits to such a base may be added up
+        total = (words[i] & low) + (words[i] >> np.uint64(32))
+        total = (total & few) + (total >> np.uint64(8) & few) + (total >> np.uint64(16))
+        value = np.float64(np.int64(total))
+        out[i] = value - 3.0 * np.floor((value + 0.5) / 3.0) - 1.0
+
+
+@njit("b1(u8[::1], f8[::1], i8)", cache=True, nogil=True)
+def _uniform(words: Any, out: Any, p: int) -> bool:
     mask = np.uint64((1 << RESIDUE_BITS) - 1)
-    half = np.floor(p / 2)
-    largest = 0.0
+    half = p >> 1
+    rejected = np.int64(0)
     for i in range(len(out)):
-        value = np.float64(np.int64(words[i] & mask))
-        largest = max(largest, value)
-        out[i] = value - p if value > half else value
-    if largest < p:
+        value = np.int64(words[i] & mask)
+        rejected |= p - 1 - value
+        out[i] = np.float64(value - (p & ((half - value) >> 63)))
+    if rejected >= 0:
         return True
     taken = 0
     for i in range(len(words)):  # rare: a word was rejected, so all that follow move up
-        value = np.float64(np.int64(words[i] & mask))
+        value = np.int64(words[i] & mask)
         if value < p and taken < len(out):
-            out[taken] = value - p if value > half else value
+            out[taken] = np.float64(value - (p & ((half - value) >> 63)))
             taken += 1
     return taken == len(out)

@@ -48,7 +48,7 @@ from protocols.scan.messages import (
     TripleCorrection,
     TripleSeed,
 )
-from protocols.scan.packing import Words, check_residues, field_planes, pack, positions, unpack
+from protocols.scan.packing import Words, check_residues, positions
 from protocols.scan.parameters import FIELDS, RESIDUE_BITS, WIDTH, Parameters
 from protocols.scan.proof_messages import (
     ProofClosing,
@@ -58,7 +58,7 @@ from protocols.scan.proof_messages import (
     ProofToss,
     SignedRefusal,
 )
-from protocols.scan.ring import Residues, ring_of
+from protocols.scan.ring import ring_of
 from protocols.scan.sampling import Stream, derive
 from protocols.scan.sealing import Identity, digest, same
 from protocols.scan.standing import Standing, standing
@@ -278,14 +278,9 @@ class Sessions:
         session = self._agreed(session_id, first=False)
         if session.answered is None:
             batch, n, lanes = session.header.batch, self._parameters.n, session.lanes
-            c1 = self._c1(session)
-            masked = np.empty((batch, 2, lanes, RESIDUE_BITS, n // 64), dtype=np.uint64)
+            masked = np.empty((batch, 2 * lanes, RESIDUE_BITS, n // 64), dtype=np.uint64)
             planes = self._planes(session)
-            stream = Stream()
-            for row in range(batch):
-                padded, share = self._key_share.mask(self._other(session), c1[row], lanes, stream)
-                pack(padded, masked[row])
-                field_planes(share.reshape(-1), planes, row)
+            self._key_share.mask_batch(self._other(session), self._c1(session), Stream(), masked, planes)
             session.planes = planes
             session.answered = PartialDecryption(session_id, masked.data)
         return session.answered
@@ -296,22 +291,16 @@ class Sessions:
         if sender != self._other(session) or session.planes is not None or session.comparisons:
             raise ReplayError(f"partial decryption: none of member-{sender} is due")
         batch, n, lanes = session.header.batch, self._parameters.n, session.lanes
-        shape = (batch, 2, lanes, RESIDUE_BITS, n // 64)
+        shape = (batch, 2 * lanes, RESIDUE_BITS, n // 64)
         masked = as_array(message.partial, np.uint64, shape, "partial decryption")
         c0 = as_array(session.c0, np.uint64, shape, "c0")
-        c1 = self._c1(session)
-        added = self._standing(session).added
         planes = self._planes(session)
-        for row in range(batch):
-            mine = self._ring.add(unpack(c0[row], "c0"), added)
-            share = self._key_share.unmask(sender, c1[row], mine, unpack(masked[row], "partial decryption"))
-            field_planes(share.reshape(-1), planes, row)
+        self._key_share.unmask_batch(sender, self._c1(session), c0, masked, self._standing(session).added, planes)
         session.planes = planes
 
-    def _c1(self, session: _Session) -> Residues:
+    def _c1(self, session: _Session) -> Words:
         shape = (session.header.batch, 2, RESIDUE_BITS, self._parameters.n // 64)
-        words = as_array(session.c1, np.uint64, shape, "c1")
-        return np.stack([unpack(row, "c1") for row in words])
+        return as_array(session.c1, np.uint64, shape, "c1")
 
     def _standing(self, session: _Session) -> Standing:
         """What the block's live slots come to, made anew after a withdrawal. Raises StaleVersion."""

@@ -54,9 +54,9 @@ def test_rejected_words_are_left_out_and_too_many_are_an_error(monkeypatch):
     top = np.uint64((1 << 45) - 1)
     given_words = np.arange(42, dtype=np.uint64)
     given_words[[0, 5]] = top
-    monkeypatch.setattr(Stream, "words", lambda self, *shape: given_words.copy())
+    monkeypatch.setattr(Stream, "words", lambda self, *shape: np.stack([given_words, given_words]))
     assert Stream(SEED).uniform(10)[0].tolist() == [1, 2, 3, 4, 6, 7, 8, 9, 10, 11]
-    monkeypatch.setattr(Stream, "words", lambda self, *shape: np.full(42, top))
+    monkeypatch.setattr(Stream, "words", lambda self, *shape: np.full((2, 42), top))
     with pytest.raises(ProtocolError, match="random generator failed"):
         Stream(SEED).uniform(10)
 
