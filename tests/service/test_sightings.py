@@ -201,7 +201,7 @@ def test_searched_until_is_the_oldest_search_of_all_blocks_where_the_case_stands
     finds.searched("platform-2", 1, 3)
     assert until() == {"platform-1": datetime.fromtimestamp(NOON + 60, UTC), "platform-2": None}
     clock.now += 60
-    finds.searched("platform-1", 0, 4)
+    finds.searched("platform-1", 0, 3)
     cases.placed(0, 4, [a, b])  # built anew: they have stood there all along
     assert until()["platform-1"] == datetime.fromtimestamp(NOON + 120, UTC)
     cases.placed(1, 5, [a])  # moved: block 1 was not searched since
