@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import UTC, date, datetime
 from typing import cast
 
-from sqlalchemy import Engine, delete, exists, func, insert, select, update
+from sqlalchemy import Engine, delete, exists, func, select, update
 from sqlalchemy.exc import IntegrityError as RowExists
 from sqlalchemy.orm import Session
 
@@ -31,17 +31,13 @@ from protocols.scan.messages import EntryReceipt, SealedEntry, SignedReceipt
 from protocols.scan.sealing import digest
 from service.atrest import Sealer
 from service.errors import NotAdult, WrongPin
-from service.messages import ERASURE, CaseState, CaseStatus, Erasure, OpenCase, SignedErasure
+from service.messages import ERASURE, HELP_FOR_MINORS, CaseState, CaseStatus, Erasure, OpenCase, SignedErasure
 from service.models import Case, Entry, Match, Receipt, Sighting, Withdrawal
 from service.pins import Delays, case_id, hash_pin, new_salt
 from service.sightings import platform_rows
 from service.storage import SqlStore, in_chunks, lock_cases, transaction
 
 EXCHANGE = 0  # stands as a member's number where the exchange itself signed
-HELP_FOR_MINORS = (
-    "cases are for people of 18 and older, and nothing was stored. If you are younger, Take It Down helps you:"
-    " https://takeitdown.ncmec.org, free, anonymous, in any country"
-)
 _DIGEST_BYTES = 16
 _SETTLED = ("accepted", "refused")
 
@@ -87,14 +83,13 @@ class Cases:
             opened_on=self._today(),
         )
         entries = [
-            {"id": entry.entry, "case": case, "status": "received", "sealed": encode(entry)}
-            for entry in message.entries
+            Entry(id=entry.entry, case=case, status="received", sealed=encode(entry)) for entry in message.entries
         ]
         try:
             with transaction(self._engine) as session:
                 session.add(row)
                 session.flush()
-                session.connection().execute(insert(Entry), entries)
+                session.add_all(entries)
         except RowExists:
             self._check_same(case, message.pin, contents)
         return case

@@ -1,4 +1,4 @@
-"""What crosses between client, platform and exchange beside the scan's own messages.
+"""What crosses between roles over HTTP beside the scan's own messages.
 
 Case numbers and PINs are text as people write them (`pins`); handles are 16 random bytes that mean nothing to whoever
 holds them. `status` of a case:
@@ -16,7 +16,8 @@ from datetime import date, datetime
 from typing import Literal
 
 from protocols.ledger import Message
-from protocols.scan.messages import SealedEntry, SignedReceipt
+from protocols.scan.messages import BlockSignatures, PlaneShares, SealedEntry, SignedReceipt
+from protocols.scan.proof_messages import SignedRefusal
 from protocols.scan.sealing import Signed
 
 CaseState = Literal["received", "active", "refused", "withdrawn", "deleted"]
@@ -28,6 +29,11 @@ ERASURE = (
     "The three members have deleted their shares of these entries and sign that no match of them will be answered. The"
     " blocks of the bank were built anew without them. Platforms may still hold old blocks: ciphertexts that nobody can"
     " match any more, and that nobody can decrypt once the members have deleted the key shares of this epoch."
+)
+
+HELP_FOR_MINORS = (
+    "cases are for people of 18 and older, and nothing was stored. If you are younger, Take It Down helps you:"
+    " https://takeitdown.ncmec.org, free, anonymous, in any country"
 )
 
 
@@ -95,6 +101,47 @@ class CaseStatus(Message, frozen=True):
     erasure: SignedErasure | None
 
 
+class Bank(Message, frozen=True):
+    """What is published: for each block its version and the members' signatures."""
+
+    blocks: list[BlockSignatures]
+
+
+class PlanesFrom(Message, frozen=True):
+    """The first plane that is wanted."""
+
+    first: int = 0
+
+
+class NextPlanes(Message, frozen=True):
+    """Asks a member for the next planes of a share of a block, `step` at once."""
+
+    block: int
+    share: int
+    step: int
+
+
+class Planes(Message, frozen=True):
+    """The next planes; None when there are no more."""
+
+    planes: PlaneShares | None
+
+
+class MemberState(Message, frozen=True):
+    """Where a member stands. has_key: the ceremony is done. refusals: its word on proofs that it refused."""
+
+    has_key: bool
+    version: int
+    refusals: list[SignedRefusal]
+
+
+class Answered(Message, frozen=True):
+    """Both members' match lists of a session, as letters to the exchange, and the pair."""
+
+    lists: list[bytes]
+    pair: list[int]
+
+
 class Upload(Message, frozen=True):
     """An upload's matches: for each frame that has any, the handles that the scan answered. A photo is one frame.
 
@@ -116,6 +163,34 @@ class Sightings(Message, frozen=True):
     """For each upload, in order: a sighting handle for each case that it shows."""
 
     uploads: list[list[bytes]]
+
+
+class CheckFiles(Message, frozen=True):
+    """Files on the platform's own disk, to be compared with the bank."""
+
+    paths: list[str]
+
+
+class Hit(Message, frozen=True):
+    """A file that shows cases: a sighting handle for each."""
+
+    path: str
+    kind: MediaKind
+    sightings: list[bytes]
+
+
+class Checked(Message, frozen=True):
+    """What became of files. asked: how many were compared. refused: (file, why) of those that could not be."""
+
+    asked: int
+    hits: list[Hit]
+    refused: list[tuple[str, str]]
+
+
+class Synced(Message, frozen=True):
+    """fetched: how many blocks were new."""
+
+    fetched: int
 
 
 class Verdicts(Message, frozen=True):

@@ -48,6 +48,7 @@ from service.errors import (
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
+    WrongPin,
     to_failure,
 )
 from service.limits import Limits
@@ -214,6 +215,8 @@ class _Resource:
             failure = Failure("Unavailable", "the storage failed and this party stops; what it answered before is kept")
             answer = _refusal(503, failure, request)
         except Exception as error:
+            if isinstance(error, WrongPin):
+                await anyio.sleep(error.delay)  # takes no thread, so that who tries PINs delays nobody else
             answer = _refused(error, request)
         headers = await run_in_threadpool(requests.sign_response, me, head, answer.status, answer.media, answer.body)
         await self._response(answer, headers)(scope, receive, send)

@@ -40,7 +40,7 @@ from protocols.scan.proof import length, split, statements
 from protocols.scan.ring import Residues
 from protocols.scan.sampling import Stream, fresh_seed
 from protocols.scan.sealing import Identity, digest
-from protocols.scan.store import Store, Table
+from protocols.scan.store import Store, Table, Tables
 from protocols.scan.verification import results_digest, share_info
 
 
@@ -75,7 +75,8 @@ class ZeroPool:
         ciphertexts = np.empty((self._batch, 2, lanes + 1, self._n))
         randomness = []
         for row in ciphertexts:
-            randomness.append(self._public_key.encrypt_zero(row, stream))
+            row[:], random = self._public_key.encrypt_zero(lanes, stream)
+            randomness.append(random)
         with self._lock:
             self._stock[lanes].append(Zeros(secrets.token_bytes(16), ciphertexts, randomness))
 
@@ -131,7 +132,7 @@ class Checker:
         public_key: PublicKey,
         folder: Path,
         executor: Executor | None = None,
-        store: Store | None = None,
+        store: Tables | None = None,
     ) -> None:
         """folder: where blocks are kept. executor: whose workers multiply, if not this process; they read `folder`."""
         store = store or Store()

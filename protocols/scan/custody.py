@@ -42,7 +42,7 @@ from protocols.scan.parameters import FIELDS, T_BITS, WIDTH, Parameters
 from protocols.scan.sampling import Stream, derive, fresh_seed
 from protocols.scan.sealing import DIGEST_BYTES, Identity, digest, same
 from protocols.scan.slots import BlockSlots, check_bijection, read_map, slot_map
-from protocols.scan.store import Store, number_key
+from protocols.scan.store import Store, Tables, number_key
 
 _COMMITMENTS = 3 * DIGEST_BYTES
 _WITHDRAWN = b"withdrawn"
@@ -78,7 +78,7 @@ class Custody:
     """What member `member` keeps of entries and blocks. Secrets: the shares."""
 
     def __init__(
-        self, member: int, identity: Identity, pinned: Pinned, parameters: Parameters, store: Store | None = None
+        self, member: int, identity: Identity, pinned: Pinned, parameters: Parameters, store: Tables | None = None
     ) -> None:
         """store: entries outlive the epoch there; slot maps and signed digests are its own. Default: in memory."""
         store = store or Store()
@@ -248,6 +248,7 @@ class Custody:
         if batch.open or batch.sums is None:
             raise ReplayError("check: the batch is not settled")
         del self._batches[batch_id]
+        batch.bad |= {i for i, entry in enumerate(batch.entries) if self._seen.get(entry) == _WITHDRAWN}
         accepted = [i for i in range(len(batch.entries)) if i not in batch.bad]
         for i in accepted:
             self._shares[batch.entries[i]] = batch.held[i]
@@ -378,18 +379,17 @@ class Custody:
         return self._identity.sign(message, SignedBlockDigest)
 
     def withdraw(self, message: EntryWithdrawal) -> SignedReceipt:
-        """Stop matching entries and forget their shares, at once. The same again gets the same receipt.
+        """Stop matching entries and forget their shares, at once; those that did not come yet never will.
 
-        Raises MessageError for unknown entries.
+        The same again gets the same receipt. Raises MessageError for an entry that is named twice, or another epoch.
         """
         told = digest("withdrawal", message.epoch.to_bytes(8), *message.entries)
         if told in self._withdrawals:
             return decode(self._withdrawals[told], SignedReceipt)
-        unknown = [entry for entry in message.entries if entry not in self._shares]
-        unknown += message.entries[len(set(message.entries)) :]  # told twice
-        if message.epoch != self._epoch or unknown:
-            raise MessageError(f"withdrawal: {len(unknown)} entries are unknown or withdrawn already, or another epoch")
-        receipt = self._receipt("withdrawn", self._forget(message.entries))
+        if message.epoch != self._epoch or len(set(message.entries)) != len(message.entries):
+            raise MessageError("withdrawal: an entry is named twice, or it is of another epoch")
+        known = dict(self._forget([entry for entry in message.entries if entry in self._shares]))
+        receipt = self._receipt("withdrawn", [(entry, known.get(entry, b"")) for entry in message.entries])
         self._seen.update(dict.fromkeys(message.entries, _WITHDRAWN))
         if message.entries:
             self._withdrawals[told] = encode(receipt)

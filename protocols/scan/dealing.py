@@ -59,6 +59,8 @@ def dealt_squares(message: TripleSeed | TripleCorrection, batch: int, bits: int)
 class Stock:
     """A member's deals: in memory only. That one came is kept in a table, so that none comes twice."""
 
+    limit = 64  # deals; with more, the oldest are dropped: whoever asked for them is gone
+
     def __init__(self, parameters: Parameters, dealt: Table | None = None) -> None:
         self._parameters = parameters
         self._deals: dict[bytes, tuple[int, TripleSeed | TripleCorrection]] = {}
@@ -71,6 +73,8 @@ class Stock:
         if isinstance(message, TripleCorrection):
             as_array(message.corrections, np.uint64, (gates(self._parameters), message.words), "corrections")
         self._dealt[message.deal] = b""
+        while len(self._deals) >= self.limit:
+            del self._deals[next(iter(self._deals))]
         self._deals[message.deal] = sender, message
 
     def take(

@@ -44,7 +44,7 @@ from protocols.scan.proof_messages import ProofRefusal, SignedRefusal
 from protocols.scan.ring import ring_of
 from protocols.scan.sealing import Identity
 from protocols.scan.slots import BlockSlots, read_map, slot_map
-from protocols.scan.store import Store, number_key, read_number
+from protocols.scan.store import Store, Tables, number_key, read_number
 
 _SERVED = 16  # planes a message
 
@@ -58,13 +58,14 @@ class Exchange:
         pinned: Pinned,
         parameters: Parameters,
         folder: Path,
-        store: Store | None = None,
+        store: Tables | None = None,
     ) -> None:
         """folder: where blocks are kept. store: entries outlive the epoch there; the rest is the epoch's own.
 
         A batch under check is in no table: members forget it (`abandon_batch`), and its entries are sent again.
         """
-        self._store = store = store or Store()
+        self._store: Tables = store or Store()
+        store = self._store
         epoch = pinned.manifest.epoch
         self.blocks: dict[int, BlockSlots] = {}
         self.version = 0
@@ -165,15 +166,21 @@ class Exchange:
 
     # Blocks ------------------------------------------------------------------------------------------------------
 
-    def assign(self, away: int | None = None, rebuild: frozenset[int] = frozenset()) -> SlotMap:
+    def stale(self) -> bool:
+        """Whether a new version is due: entries wait, withdrawn ones still stand, or a version broke off."""
+        return bool(self._waiting or self._touched or self.tombstoned())
+
+    def assign(self, away: int | None = None, rebuild: frozenset[int] = frozenset(), above: int = 0) -> SlotMap:
         """A new version: waiting entries get random free slots; `rebuild`: blocks to build anew without tombstones.
+
+        above: the highest version that a member is known to have.
 
         Blocks that were assigned before and not published since are built anew too, as members may have accepted them.
         Nothing but the version's number changes until `adopt`.
         """
         p = self._parameters
         per_lane = p.slots_per_lane
-        version = max(self.version, read_number(self._counters, b"assigned")) + 1
+        version = max(self.version, above, read_number(self._counters, b"assigned")) + 1
         self._counters[b"assigned"] = number_key(version)
         rebuild = rebuild | {int.from_bytes(block) for block in self._touched}
         waiting = np.frombuffer(b"".join(self._waiting), dtype=np.uint64).reshape(-1, 2)
@@ -343,6 +350,11 @@ class Exchange:
     def case_of(self, handle: bytes) -> str:
         """Whose match a handle stands for: what the exchange tells the person."""
         return self._handles[handle]
+
+    def forget(self, handles: list[bytes]) -> None:
+        """Drop handles that are kept elsewhere."""
+        for handle in handles:
+            self._handles.pop(handle, None)
 
     def withdraw(self, case: str) -> EntryWithdrawal:
         """Stop matching a case. Raises UnknownCase."""

@@ -22,12 +22,12 @@ from protocols.scan.wire import Wire
 def deal(wire: Wire, dealer: Member, a: Member, b: Member, lanes: int) -> bytes:
     """What one batch against a block of `lanes` lanes takes, from the third member into stock. The deal's id."""
     with wire.cpu(dealer.name, "dealing"):
-        seed, correction = dealer.deal((a.number, b.number), lanes)
+        deal_id, seed, correction = dealer.deal((a.number, b.number), lanes)
     for member, message in ((a, seed), (b, correction)):
         received = wire.send(dealer.name, member.name, message)
         with wire.cpu(member.name, "comparison"):
             member.sessions.stock.receive(dealer.number, received)
-    return seed.deal
+    return deal_id
 
 
 def answer(

@@ -30,7 +30,7 @@ from protocols.scan.parameters import Parameters
 from protocols.scan.proof import check_parameters
 from protocols.scan.sealing import Identity, digest
 from protocols.scan.session import Sessions
-from protocols.scan.store import Store, number_key, read_number
+from protocols.scan.store import Store, Tables, number_key, read_number
 
 
 class Member:
@@ -47,7 +47,7 @@ class Member:
         self,
         number: int,
         folder: Path | None = None,
-        store: Store | None = None,
+        store: Tables | None = None,
         identity: Identity | None = None,
         unfinished: int = 0,
     ) -> None:
@@ -58,7 +58,7 @@ class Member:
         self._folder = folder
         self.name = f"member-{number}"
         self.identity = identity or Identity(self.name)
-        self._store = store or Store()
+        self._store: Tables = store or Store()
         self._kept = self._store.table("member")
         self._unfinished = unfinished
         self._before: Pinned | None = None
@@ -99,9 +99,13 @@ class Member:
         pinned = Pinned(signed, expected, self._before, **allowed)
         if pinned.parameters != parameters:
             raise IntegrityError("manifest: its parameters are not the ones agreed on")
+        self.adopt(signed, pinned)
+
+    def adopt(self, signed: SignedManifest, pinned: Pinned) -> None:
+        """Use a manifest that is pinned already, by a digest that people compared; ready for the ceremony."""
         self._use(pinned)
         self._kept[b"manifest"] = encode(signed)
-        self.ceremony = Ceremony(self.number, self.identity, pinned, parameters)
+        self.ceremony = Ceremony(self.number, self.identity, pinned, pinned.parameters)
 
     def restore(self, *, allow_insecure: bool = False, allow_unsafe_threshold: bool = False) -> bool:
         """Go on where an earlier process of this member was, with its store. Whether it had pinned a manifest.
@@ -178,15 +182,16 @@ class Member:
                 self.auditor.keep(planes)
             yield planes
 
-    def deal(self, pair: tuple[int, int], lanes: int) -> tuple[TripleSeed, TripleCorrection]:
+    def deal(self, pair: tuple[int, int], lanes: int) -> tuple[bytes, TripleSeed, TripleCorrection]:
         """As the dealer: what members A and B of `pair` compare a batch with, against a block of `lanes` lanes.
 
-        Raises MessageError if this member is of the pair.
+        Returns the deal's id, what goes to A and what goes to B. Raises MessageError if this member is of the pair.
         """
         if self.number in pair or not set(pair) <= set(MEMBERS) or not 1 <= lanes <= self._parameters.lanes:
             raise MessageError(f"deal: for {pair} and {lanes} lanes {self.name} deals nothing")
         manifest = self._pinned.manifest
-        return deal(self._parameters, lanes, manifest.batch, manifest.proofs)
+        seed, correction = deal(self._parameters, lanes, manifest.batch, manifest.proofs)
+        return seed.deal, seed, correction
 
     def sign_block(self, message: BlockDigest) -> SignedBlockDigest:
         """Sign the digest of a block that passed its audit. Raises IntegrityError, StaleVersion, ReplayError."""

@@ -62,7 +62,7 @@ from protocols.scan.ring import ring_of
 from protocols.scan.sampling import Stream, derive
 from protocols.scan.sealing import Identity, digest, same
 from protocols.scan.standing import Standing, standing
-from protocols.scan.store import Store
+from protocols.scan.store import Store, Tables
 from protocols.scan.verification import Verification, proof_of, results_digest
 
 
@@ -99,7 +99,7 @@ class Sessions:
         pinned: Pinned,
         parameters: Parameters,
         custody: Custody,
-        store: Store | None = None,
+        store: Tables | None = None,
         unfinished: int = 0,
     ) -> None:
         """store: what was seen, asked for and refused. unfinished: challenged batches a platform may leave a day.
@@ -434,6 +434,11 @@ class Sessions:
         for key in late:
             self.abandon(key)
         return len(late)
+
+    @property
+    def open(self) -> int:
+        """How many sessions are under way."""
+        return len(self._sessions)
 
     def platform_of(self, session_id: bytes) -> str:
         """Whose session it is. Raises ReplayError."""

@@ -10,10 +10,18 @@ twice.
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from typing import Protocol
 
 from protocols.base import MessageError
 
 Table = MutableMapping[bytes, bytes]
+
+
+class Tables(Protocol):
+    """What gives a role its tables."""
+
+    def table(self, name: str) -> Table:
+        """The table of that name; made empty when first asked for."""
 
 
 class Store:

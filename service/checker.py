@@ -1,0 +1,292 @@
+"""A platform as a process: keeps up with the bank, compares uploads with it, calls the takedown hook, gives feedback.
+
+It drives its own scans: it calls members A and B, who follow each other's letters, and the third member for what they
+compare with, of which some is kept in stock, so that any one member may be away for a while. Which two decrypt is tried
+in turn. A scan that fails is begun anew, with fresh encryptions of zero.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import split as split_command
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from hashing.decoding import LIMITS
+from protocols.base import HushmatchError, IntegrityError, Progress, ReplayError, StaleVersion
+from protocols.ledger import decode
+from protocols.scan import matching
+from protocols.scan.ceremony import read_committee_key
+from protocols.scan.checker import Checker
+from protocols.scan.encryption import PublicKey, common_polynomial
+from protocols.scan.keys import MEMBERS
+from protocols.scan.manifest import Pinned
+from protocols.scan.messages import BlockDigest, BlockPlanes, CommitteeKey, SignedManifest
+from service.atrest import load_identity
+from service.config import Settings, digest_of, passphrase
+from service.endpoints import Call, Endpoint
+from service.errors import Forbidden, Unavailable
+from service.hook import Hook
+from service.messages import Bank, Checked, CheckFiles, Hit, Sighted, Sightings, Synced, Verdicts
+from service.peer import Peer
+from service.remote import Carrier, RemoteExchange, RemoteMember
+from service.role import IDENTITY, Role
+from service.uploads import prepare
+from service.web import Health
+
+PAIRS = ((1, 2), (2, 3), (3, 1))
+_TRIES = 4  # of a batch, while members restart or the bank changes
+_SYNC_SECONDS = 60.0
+_PAUSE = 2.0
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    """No progress."""
+
+
+class PlatformRole(Role):
+    """A company that checks uploads."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        """Raises what `Role` raises."""
+        super().__init__(folder, settings)
+        self._blocks = folder / "blocks"
+        self._blocks.mkdir(exist_ok=True)
+        self._exchange = self.peer("exchange")
+        self._peers = {number: self.peer(f"member-{number}") for number in MEMBERS}
+        self._members = {number: RemoteMember(number, peer) for number, peer in self._peers.items()}
+        self._wire = Carrier()
+        self._checker: Checker | None = None
+        self._stock: dict[tuple[tuple[int, int], int], list[bytes]] = defaultdict(list)
+        self._first_pair = 0
+        self._scanning, self._hooking = threading.Lock(), threading.Lock()
+        called = self.store.table("called")
+        target = settings.hook if settings.hook.startswith(("http://", "https://")) else split_command(settings.hook)
+        self._hook = Hook(target, called, keep=self.store.commit) if settings.hook else None
+
+    # The bank ----------------------------------------------------------------------------------------------------
+
+    def connect(self) -> Checker:
+        """The scan's role, once the committee has a key. Raises Unavailable; IntegrityError if keys differ."""
+        if self._checker is None:
+            told = self._exchange.call("GET", "/key", kind=CommitteeKey)
+            for peer in self._peers.values():
+                try:
+                    if peer.call("GET", "/key", kind=CommitteeKey).b != told.b:
+                        raise IntegrityError(f"committee key: {peer.name} has another one than the exchange tells")
+                except Unavailable:
+                    continue
+            parameters = self.pinned.parameters
+            a = common_polynomial(parameters, self.pinned.manifest.epoch, self.pinned.raw)
+            key = PublicKey(a, read_committee_key(told, parameters))
+            self._checker = Checker(self.bare_identity, self.pinned, parameters, key, self._blocks, store=self.store)
+        return self._checker
+
+    def sync(self, tell: Progress = _quiet) -> int:
+        """Fetch blocks that are new, going on where it was interrupted; how many. Raises HushmatchError."""
+        bank, fetched = self.connect().bank, 0
+        for signed in self._exchange.call("GET", "/bank", kind=Bank).blocks:
+            installed = bank.blocks.get(signed.block)
+            if installed is not None and installed.version >= signed.version:
+                continue
+            _, told = self.pinned.verify_member(signed.signatures[0], BlockDigest)
+            first, bits = bank.resume(signed.block, signed.version, told.lanes), self.pinned.parameters.bits
+            while first < bits:
+                tell(f"fetching block {signed.block}", first, bits)
+                path = f"/bank/{signed.block}/{signed.version}"
+                planes = self._exchange.call("GET", path, kind=BlockPlanes, query={"first": first}, retries=3)
+                bank.receive_planes(planes)
+                first += planes.count
+            bank.install(signed)
+            fetched += 1
+        return fetched
+
+    # Scanning ----------------------------------------------------------------------------------------------------
+
+    def scan(self, hashes: NDArray[np.uint8], tell: Progress = _quiet) -> list[tuple[int, bytes]]:
+        """(row, handle) of every match of hashes (Q, bits/8) with the bank as it is now. Raises HushmatchError."""
+        found: list[tuple[int, bytes]] = []
+        with self._scanning, threadpool_limits(1, user_api="blas"):
+            self.sync(tell)
+            checker = self.connect()
+            starts, blocks = range(0, len(hashes), checker.batch), sorted(checker.blocks)
+            jobs = list(itertools.product(starts, blocks))
+            for done, (start, block) in enumerate(jobs):
+                tell("scanning", done, len(jobs))
+                batch = hashes[start : start + checker.batch]
+                found += [(start + row, handle) for row, handle in self._scan(batch, block) if row < len(batch)]
+            tell("scanning", len(jobs), len(jobs))
+            self.deal_ahead()
+        return found
+
+    def _scan(self, hashes: NDArray[np.uint8], block: int) -> list[tuple[int, bytes]]:
+        """One batch against one block: every pair of members is tried, and the block fetched anew if it changed."""
+        failed: HushmatchError | None = None
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(_PAUSE * attempt)
+                self.sync()
+            for turn in range(len(PAIRS)):
+                index = (self._first_pair + turn) % len(PAIRS)
+                try:
+                    found = self._answer(hashes, block, PAIRS[index])
+                except Unavailable as error:
+                    failed = error
+                    continue
+                except (ReplayError, StaleVersion) as error:  # a member lost its stock, or the bank changed
+                    failed = error
+                    self._stock.clear()
+                    break
+                self._first_pair = index
+                return found
+        raise failed or Unavailable("no pair of members answers")
+
+    def _answer(self, hashes: NDArray[np.uint8], block: int, pair: tuple[int, int]) -> list[tuple[int, bytes]]:
+        checker = self.connect()
+        a, b = (self._members[number] for number in pair)
+        with self.step():
+            scanned = checker.scan(hashes, block, pair)
+        return matching.answer(
+            self._wire,
+            RemoteExchange(self._exchange),  # type: ignore[arg-type]
+            checker,
+            a,  # type: ignore[arg-type]
+            b,  # type: ignore[arg-type]
+            scanned,
+            lambda lanes: self._next_deal(pair, lanes),
+        )
+
+    def _next_deal(self, pair: tuple[int, int], lanes: int) -> bytes:
+        stock = self._stock[pair, lanes]
+        return stock.pop() if stock else self._deal(pair, lanes)
+
+    def _deal(self, pair: tuple[int, int], lanes: int) -> bytes:
+        a, b = (self._members[number] for number in pair)
+        dealer = next(member for number, member in self._members.items() if number not in pair)
+        try:
+            return matching.deal(self._wire, dealer, a, b, lanes)  # type: ignore[arg-type]
+        except Unavailable as error:
+            raise Unavailable(
+                f"{error.reason}; what {dealer.name} dealt ahead for members {pair[0]} and {pair[1]} is used up"
+            ) from None
+
+    def deal_ahead(self) -> None:
+        """Fill the stock for every pair, as far as members are there."""
+        lanes = {installed.lanes for installed in self.connect().blocks.values()}
+        for pair, count in itertools.product(PAIRS, lanes):
+            stock = self._stock[pair, count]
+            try:
+                while len(stock) < self.settings.stock:
+                    stock.insert(0, self._deal(pair, count))
+            except Unavailable:
+                continue
+
+    # Uploads -----------------------------------------------------------------------------------------------------
+
+    def check(self, paths: Sequence[str], tell: Progress = _quiet) -> Checked:
+        """Compare files with the bank; the hook is called for each sighting. Raises HushmatchError."""
+        uploads = prepare(paths, self.settings.queries, tell, LIMITS)
+        found = uploads.group(self.scan(uploads.hashes, tell)) if len(uploads.hashes) else []
+        told = Sightings([])
+        if found:
+            told = self._exchange.call("POST", "/sightings", Sighted([one.upload for one in found]), kind=Sightings)
+        hits = [
+            Hit(one.path, one.upload.kind, handles)
+            for one, handles in zip(found, told.uploads, strict=True)
+            if handles  # of a video, too few frames may match
+        ]
+        if self._hook is not None:
+            for hit in hits:
+                for handle in hit.sightings:
+                    self._hook.add(hit.path, handle, hit.kind)
+            self._call_hook()
+        return Checked(len(uploads.asked), hits, [(one.path, one.reason) for one in uploads.refused])
+
+    def _call_hook(self) -> None:
+        if self._hook is not None:
+            with self._hooking:
+                self._hook.run()
+
+    def feedback(self, verdicts: Verdicts) -> None:
+        """Tell the exchange what was done about sightings. Raises InputError for handles that are not ours."""
+        self._exchange.call("POST", "/verdicts", verdicts)
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """For this platform's own tools, which sign with its keys."""
+        me = {"platform"}
+        return [
+            *super().endpoints(),
+            Endpoint("POST", "/check", self._check, CheckFiles, Checked, me, "Compare files on disk", limit=None),
+            Endpoint("POST", "/sync", self._sync, None, Synced, me, "Fetch what is new", limit=None),
+            Endpoint("POST", "/verdicts", self._feedback, Verdicts, None, me, "Say what was done", limit=None),
+        ]
+
+    def _check(self, call: Call) -> Checked:
+        self._own(call)
+        return self.check(call.message.paths)
+
+    def _sync(self, call: Call) -> Synced:
+        self._own(call)
+        with self._scanning:
+            return Synced(self.sync())
+
+    def _feedback(self, call: Call) -> None:
+        self._own(call)
+        self.feedback(call.message)
+
+    def _own(self, call: Call) -> None:
+        if call.caller != self.name:
+            raise Forbidden(f"only {self.name} itself may ask this")
+
+    def background(self) -> None:
+        """Keep up with the bank, keep a stock, and call the hook again where it failed."""
+        while not self.stopping(_SYNC_SECONDS if self._checker else _PAUSE):
+            try:
+                with self._scanning:
+                    self.sync()
+                    self.deal_ahead()
+            except Unavailable:
+                pass  # whoever checks something is told
+            self._call_hook()
+
+
+class Running:
+    """The platform's process, for its tools in other processes."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        """Raises ConfigurationError; Unavailable if it does not run."""
+        identity = load_identity(folder / IDENTITY, settings.name, passphrase(settings, folder))
+        signed = decode((folder / settings.manifest).read_bytes(), SignedManifest)
+        pinned = Pinned(signed, digest_of(settings), allow_insecure=settings.allow_insecure)
+        me = identity.under(pinned.digest)
+        self._peer = Peer(f"http://{settings.listen}", settings.name, pinned.parties[settings.name], me, timeout=3600.0)
+        self._peer.call("GET", "/health", kind=Health)
+
+    def check(self, paths: Sequence[str], tell: Progress = _quiet) -> Checked:
+        """As `PlatformRole.check`."""
+        return self._peer.call(
+            "POST", "/check", CheckFiles([str(Path(path).absolute()) for path in paths]), kind=Checked
+        )
+
+    def sync(self, tell: Progress = _quiet) -> int:
+        """As `PlatformRole.sync`."""
+        return self._peer.call("POST", "/sync", kind=Synced).fetched
+
+    def feedback(self, verdicts: Verdicts) -> None:
+        """As `PlatformRole.feedback`."""
+        self._peer.call("POST", "/verdicts", verdicts)
+
+
+def platform_at(folder: Path, settings: Settings) -> Running | PlatformRole:
+    """The platform's process, if it runs; else this process is it."""
+    try:
+        return Running(folder, settings)
+    except Unavailable:
+        return PlatformRole(folder, settings)

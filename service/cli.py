@@ -1,0 +1,357 @@
+"""The roles on the command line. What each command needs is imported when it runs, so that the core install has it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from hashing import HashingError
+from protocols.base import HushmatchError
+
+FolderOption = Annotated[Path, typer.Option("--folder", metavar="DIR", help="The role's folder, with hushmatch.toml.")]
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", metavar="FILE", envvar="HUSHMATCH_CLIENT", help="Exchange and manifest digest (TOML)."),
+]
+NumberOption = Annotated[str, typer.Option("--case", prompt="Case number", help="XXXX-XXXX-XXXX-XXXX")]
+PinOption = Annotated[
+    str, typer.Option("--pin", prompt="PIN", hide_input=True, envvar="HUSHMATCH_PIN", help="XXXX-XXXX")
+]
+
+exchange = typer.Typer(no_args_is_help=True, help="The organisation that keeps cases and the sealed bank.")
+member = typer.Typer(no_args_is_help=True, help="A member of the committee that holds the key together.")
+platform = typer.Typer(no_args_is_help=True, help="A company that checks uploads against the bank.")
+case = typer.Typer(no_args_is_help=True, help="A person's case: open it, see its status, withdraw it.")
+setup = typer.Typer(no_args_is_help=True, help="Set a deployment up: keys, agreement, signatures (docs/deploying.md).")
+
+PARTS = {"exchange": exchange, "member": member, "platform": platform, "case": case, "setup": setup}
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """What is raised on purpose is one line on stderr and exit code 1."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        typer.echo(f"{missing.name} is not installed; install hushmatch[service]", err=True)
+        raise typer.Exit(1) from None
+    except (HushmatchError, HashingError) as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total or None)
+
+
+def _serve(kind: Callable[..., Any], folder: Path) -> None:
+    from service import config
+
+    kind(folder, config.load(folder, config.Settings)).serve()
+
+
+@exchange.command("serve")
+def exchange_serve(folder: FolderOption = Path()) -> None:
+    """Answer people and platforms, and drive the members' work, until Ctrl-C."""
+    with _named():
+        from service.exchange import ExchangeRole
+
+        _serve(ExchangeRole, folder)
+
+
+@member.command("serve")
+def member_serve(folder: FolderOption = Path()) -> None:
+    """Answer the exchange and platforms, until Ctrl-C."""
+    with _named():
+        from service.member import MemberRole
+
+        _serve(MemberRole, folder)
+
+
+@member.command("reinstate")
+def member_reinstate(name: Annotated[str, typer.Argument(metavar="PLATFORM")], folder: FolderOption = Path()) -> None:
+    """Serve a platform again whose proof was refused. The member must not be running."""
+    with _named():
+        from service import config
+        from service.member import MemberRole
+
+        role = MemberRole(folder, config.load(folder, config.Settings))
+        with role.step():
+            role.member.sessions.reinstate(name)
+        typer.echo(f"{name} is served again")
+
+
+@platform.command("serve")
+def platform_serve(folder: FolderOption = Path()) -> None:
+    """Keep up with the bank, and check what the platform's other commands ask, until Ctrl-C."""
+    with _named():
+        from service.checker import PlatformRole
+
+        _serve(PlatformRole, folder)
+
+
+@contextmanager
+def _platform(folder: Path) -> Iterator[Any]:
+    """The platform's running process, or this one."""
+    from service import config
+    from service.checker import platform_at
+
+    with _named():
+        yield platform_at(folder, config.load(folder, config.Settings))
+
+
+@platform.command("sync")
+def platform_sync(folder: FolderOption = Path()) -> None:
+    """Fetch the blocks of the bank that are new."""
+    with _platform(folder) as role, _progress() as tell:
+        fetched = role.sync(tell)
+    typer.echo(f"{fetched} blocks fetched")
+
+
+@platform.command("check")
+def platform_check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="Photos, videos, or folders of them.")],
+    lists: Annotated[bool, typer.Option("--list", help="The files hold paths, one a line or zero-terminated.")] = False,
+    folder: FolderOption = Path(),
+) -> None:
+    """Compare files with the bank: a line for each sighting, with its handle. What cannot be checked is named."""
+    with _platform(folder) as role, _progress() as tell:
+        from service.uploads import read_paths
+
+        paths = [path for one in files for path in (read_paths(one) if lists else _below(one))]
+        checked = role.check(paths, tell)
+    _report(checked)
+    typer.echo(f"{checked.asked} checked, {len(checked.hits)} match, {len(checked.refused)} refused", err=True)
+
+
+@platform.command("watch")
+def platform_watch(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where uploads arrive.")],
+    folder: FolderOption = Path(),
+) -> None:
+    """Check files as they arrive in a folder, until Ctrl-C."""
+    stop = _until_signal()
+    with _platform(folder) as role:
+        from service.errors import Unavailable
+        from service.folder import Folder
+
+        store = getattr(role, "store", None)
+        watched = Folder(directory, None if store is None else store.table("checked"))
+        for paths in watched.watch(stop):
+            try:
+                _report(role.check(paths))
+            except Unavailable as error:
+                typer.echo(f"Unavailable: {error}; trying again", err=True)
+                stop.wait(5.0)
+                continue
+            watched.check_off(paths)
+            if store is not None:
+                store.commit()
+
+
+@platform.command("feedback")
+def platform_feedback(
+    sighting: Annotated[str, typer.Argument(metavar="HANDLE", help="As `check` printed it.")],
+    verdict: Annotated[str, typer.Argument(help="blocked, 'not blocked' or 'pending review'.")],
+    folder: FolderOption = Path(),
+) -> None:
+    """Tell the exchange what was done about a sighting; the person sees it in the case's status."""
+    with _platform(folder) as role:
+        import msgspec
+
+        from protocols.base import InputError
+        from service.messages import Verdicts
+
+        try:
+            message = msgspec.convert({"sightings": [(bytes.fromhex(sighting), verdict)]}, Verdicts)
+        except (ValueError, msgspec.ValidationError):
+            raise InputError("expected a handle in hex, and blocked, 'not blocked' or 'pending review'") from None
+        role.feedback(message)
+    typer.echo("told")
+
+
+def _below(path: Path) -> list[str]:
+    if path.is_dir():
+        return sorted(str(file) for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return [str(path)]
+
+
+def _report(checked: Any) -> None:
+    for hit in checked.hits:
+        for handle in hit.sightings:
+            typer.echo(f"{handle.hex()}  {hit.kind}  {hit.path}")
+    for path, reason in checked.refused:
+        typer.echo(f"refused  {path}: {reason}", err=True)
+
+
+@case.command("open")
+def case_open(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Photos and videos.")],
+    config_file: ConfigOption,
+    adult: Annotated[
+        bool | None, typer.Option("--adult/--not-adult", help="Whether you are 18 or older; asked if not given.")
+    ] = None,
+    variants: Annotated[
+        str, typer.Option(help="What to enrol beside each photo: none, standard, thorough.")
+    ] = "standard",
+) -> None:
+    """Open a case. Photos and videos are hashed on this device and do not leave it; only sealed fingerprints do."""
+    with _named():
+        from service import config
+        from service.client import Device
+        from service.errors import NotAdult
+        from service.messages import HELP_FOR_MINORS
+
+        if adult is None:
+            adult = typer.confirm("Are you 18 or older?")
+        if not adult:
+            raise NotAdult(HELP_FOR_MINORS)
+        with _progress() as tell:
+            opened = Device(config.load(config_file, config.Client)).open_case(
+                [str(file) for file in files], adult, variants, tell
+            )
+    typer.echo(f"Case number  {opened.number}")
+    typer.echo(f"PIN          {opened.pin}")
+    typer.echo("Keep both: nobody can recover them, and with them you see the status or withdraw at any time.")
+    typer.echo(f"Status       {opened.status.status} ({opened.entries} fingerprints)")
+
+
+@case.command("status")
+def case_status(config_file: ConfigOption, number: NumberOption, pin: PinOption) -> None:
+    """See where a case stands, and what platforms found and did."""
+    with _named():
+        from service import config
+        from service.client import Device
+
+        status = Device(config.load(config_file, config.Client)).status(number, pin)
+    _show(status)
+
+
+@case.command("withdraw")
+def case_withdraw(
+    config_file: ConfigOption,
+    number: NumberOption,
+    pin: PinOption,
+    receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to keep the signed receipt.")] = None,
+) -> None:
+    """Withdraw a case for good. It stops matching at once, on every platform."""
+    with _named():
+        from protocols.ledger import encode
+        from service import config
+        from service.client import Device
+
+        status = Device(config.load(config_file, config.Client)).withdraw(number, pin)
+        if receipt is not None and status.erasure is not None:
+            receipt.write_bytes(encode(status.erasure))
+    _show(status)
+
+
+def _show(status: Any) -> None:
+    typer.echo(f"Status       {status.status}, opened on {status.opened_on}")
+    typer.echo(f"Fingerprints {status.accepted} matched, {status.received} waiting, {status.refused} refused")
+    for row in status.platforms:
+        until = "not yet" if row.searched_until is None else f"{row.searched_until:%Y-%m-%d %H:%M}"
+        typer.echo(
+            f"{row.platform:12} searched {until}; {row.matches} matches: {row.blocked} blocked,"
+            f" {row.not_blocked} not blocked, {row.pending_review} pending review"
+        )
+    if status.awaiting:
+        typer.echo(f"Waiting for the word of member {', '.join(map(str, status.awaiting))}; it matches no more already")
+    if status.erasure is not None:
+        typer.echo("Receipt      signed by the exchange and all three members; it verifies")
+
+
+@setup.command("keys")
+def setup_keys(
+    name: Annotated[str, typer.Argument(help="exchange, member-1 to member-3, or platform-NAME.")],
+    folder: FolderOption = Path(),
+) -> None:
+    """Make a party's keys. Its public half is NAME.public: hand it to the others, and compare it with them."""
+    with _named():
+        from service import agreement
+
+        agreement.make_keys(folder, name, _passphrase())
+    typer.echo(f"{folder / name}.public")
+
+
+@setup.command("sign")
+def setup_sign(
+    name: Annotated[str, typer.Argument(help="member-1, member-2 or member-3.")],
+    parties: Annotated[list[Path], typer.Argument(metavar="NAME.public...", help="Everybody's, compared by people.")],
+    folder: FolderOption = Path(),
+    epoch: Annotated[int, typer.Option(help="1, and one more for each new manifest.")] = 1,
+    threshold: Annotated[int, typer.Option(help="Largest Hamming distance that matches.")] = 31,
+    batch: Annotated[int, typer.Option(help="Queries scanned together; smaller ones are padded.")] = 64,
+    daily_results: Annotated[int | None, typer.Option(help="Results a platform and day.")] = None,
+) -> None:
+    """As a member: sign the manifest that follows from everybody's keys and these parameters, into NAME.part."""
+    with _named():
+        from protocols.ledger import encode
+        from service import agreement
+
+        agreed = agreement.agree(
+            agreement.read_parties(parties),
+            epoch=epoch,
+            threshold=threshold,
+            batch=batch,
+            daily_results=daily_results,
+        )
+        part = agreement.sign(folder, name, _passphrase(), agreed)
+        agreement.write_whole(folder / f"{name}.part", encode(part))
+    typer.echo(f"{folder / name}.part")
+
+
+@setup.command("join")
+def setup_join(
+    parts: Annotated[list[Path], typer.Argument(metavar="NAME.part...", help="All three members'.")],
+    out: Annotated[Path, typer.Option(metavar="FILE")] = Path("manifest.signed"),
+) -> None:
+    """Join the members' signatures to the signed manifest; prints the digest that everybody pins."""
+    with _named():
+        from protocols.ledger import decode, encode
+        from protocols.scan.messages import SignedManifestPart
+        from service import agreement
+
+        signed, pin = agreement.join([decode(part.read_bytes(), SignedManifestPart) for part in parts])
+        agreement.write_whole(out, encode(signed))
+    typer.echo(pin.hex())
+
+
+def up_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where all data is kept.")] = Path("hushmatch-data"),
+) -> None:
+    """Start a whole deployment on this machine: exchange, three members, one platform. Ctrl-C stops it."""
+    stop = _until_signal()
+    with _named():
+        from service import up
+
+        up.up(folder, typer.echo, stop.is_set)
+
+
+def _until_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _passphrase() -> str:
+    import os
+
+    given = os.environ.get("HUSHMATCH_PASSPHRASE")
+    return given or typer.prompt(
+        "Passphrase that locks the keys", hide_input=True, confirmation_prompt=sys.stdin.isatty()
+    )

@@ -1,0 +1,200 @@
+"""The exchange as a process: cases for people, blocks and handles for platforms; its steward drives the members.
+
+It sees case numbers and PINs when they are used, sealed shares, ciphertexts, and which cases matched when and where.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hashing import VIDEO_RULE
+from protocols.base import IntegrityError, UnknownCase
+from protocols.ledger import decode, encode
+from protocols.scan.exchange import Exchange
+from protocols.scan.messages import (
+    BlockPlanes,
+    CommitteeKey,
+    MatchHandles,
+    MatchList,
+    SignedMatchList,
+)
+from protocols.scan.proof_messages import SignedRefusal
+from service.cases import Cases
+from service.config import Settings
+from service.endpoints import Call, Endpoint
+from service.errors import Forbidden, Unavailable
+from service.letters import open_letter
+from service.messages import (
+    Answered,
+    Bank,
+    CaseStatus,
+    OpenCase,
+    PlanesFrom,
+    Sighted,
+    Sightings,
+    StatusRequest,
+    Verdicts,
+    WithdrawalRequest,
+)
+from service.role import Role
+from service.sightings import Finds
+from service.steward import Steward
+from service.storage import tidy
+
+_CASE_BYTES = 1 << 24
+
+
+class ExchangeRole(Role):
+    """The organisation that keeps cases and the sealed bank."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        """Raises what `Role` raises."""
+        super().__init__(folder, settings)
+        blocks = folder / "blocks"
+        blocks.mkdir(exist_ok=True)
+        with self.step():
+            self.exchange = Exchange(self.bare_identity, self.pinned, self.pinned.parameters, blocks, self.store)
+        self.cases = Cases(self.engine, self.sealer, max_entries=settings.max_entries)
+        self.finds = Finds(self.engine, video_share=VIDEO_RULE.share)
+        self._public = self.store.table(f"public {self.pinned.manifest.epoch}")
+        self._refusals = self.store.table("refusals")
+        self._work = threading.Event()
+        self.steward = Steward(self)
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """What people and platforms may ask."""
+        people, platform = {"client"}, {"platform"}
+        return [
+            *super().endpoints(),
+            Endpoint(
+                "POST", "/cases", self._open, OpenCase, CaseStatus, people, "Open a case", _CASE_BYTES, limit="open"
+            ),
+            Endpoint(
+                "POST", "/cases/status", self._status, StatusRequest, CaseStatus, people, "Its status", limit="case"
+            ),
+            Endpoint(
+                "POST",
+                "/cases/withdraw",
+                self._withdraw,
+                WithdrawalRequest,
+                CaseStatus,
+                people,
+                "Withdraw it",
+                limit="case",
+            ),
+            Endpoint("GET", "/key", self._key, None, CommitteeKey, platform, "The committee's public key"),
+            Endpoint("GET", "/bank", self._bank, None, Bank, platform, "What is published"),
+            Endpoint(
+                "GET",
+                "/bank/{block:number}/{version:number}",
+                self._planes,
+                None,
+                BlockPlanes,
+                platform,
+                "Planes of a block",
+                query=PlanesFrom,
+            ),
+            Endpoint(
+                "POST", "/matches", self._resolve, Answered, MatchHandles, platform, "Handles of matches", 1 << 26
+            ),
+            Endpoint("POST", "/sightings", self._sighted, Sighted, Sightings, platform, "Group matches", 1 << 24),
+            Endpoint("POST", "/verdicts", self._verdicts, Verdicts, None, platform, "What was done", 1 << 24),
+        ]
+
+    def background(self) -> None:
+        """The steward's work."""
+        self.steward.run()
+
+    def idle(self, pause: float) -> float:
+        """Wait until there is work, or a while; how long to pause then."""
+        self._work.wait(2.0)
+        self._work.clear()
+        return 0.0
+
+    # People ------------------------------------------------------------------------------------------------------
+
+    def _open(self, call: Call) -> CaseStatus:
+        case = self.cases.open(call.message)
+        self._work.set()
+        return self.cases.status(case)
+
+    def _status(self, call: Call) -> CaseStatus:
+        return self.cases.status(self._case(call))
+
+    def _withdraw(self, call: Call) -> CaseStatus:
+        case = self._case(call)
+        with self.step():
+            with suppress(UnknownCase):  # its entries are not accepted yet, or it is withdrawn already
+                self.exchange.withdraw(case.hex())
+            self.cases.withdraw(case, self.store)
+        for member in self.steward.members:  # now, not at the steward's next round
+            self.steward.deliver(member)
+        self._work.set()
+        return self.cases.status(case)
+
+    def _case(self, call: Call) -> bytes:
+        return self.cases.check_pin(call.message.case, call.message.pin, call.address)
+
+    # Platforms ---------------------------------------------------------------------------------------------------
+
+    @property
+    def committee_key(self) -> CommitteeKey | None:
+        """The public key, once the members have made it."""
+        body = self._public.get(b"key")
+        return None if body is None else decode(body, CommitteeKey)
+
+    def keep_key(self, key: CommitteeKey) -> None:
+        """The ceremony is done."""
+        self._public[b"key"] = encode(key)
+
+    def keep_refusal(self, signed: SignedRefusal) -> None:
+        """A member's word on a proof that it refused, kept as evidence. Raises IntegrityError."""
+        if signed.signature not in self._refusals:
+            with self.step():
+                self.exchange.receive_refusal(signed)
+                self._refusals[signed.signature] = encode(signed)
+
+    def _key(self, call: Call) -> CommitteeKey:
+        key = self.committee_key
+        if key is None:
+            raise Unavailable(f"the committee has no key yet: the exchange waits for {self.steward.waiting_for}")
+        return key
+
+    def _bank(self, call: Call) -> Bank:
+        with self.step():
+            return Bank(self.exchange.published())
+
+    def _planes(self, call: Call) -> BlockPlanes:
+        with self.step():
+            return self.exchange.planes(call.path["block"], call.path["version"], call.query.first)
+
+    def _resolve(self, call: Call) -> MatchHandles:
+        answered: Answered = call.message
+        if len(answered.lists) != 2 or len(answered.pair) != 2:
+            raise IntegrityError("match lists: two members' lists are needed")
+        opened = [open_letter(self.identity, self.parties, sealed, [SignedMatchList]) for sealed in answered.lists]
+        a, b = (message for _, message in opened if isinstance(message, SignedMatchList))
+        told = decode(a.body, MatchList)
+        if told.platform != call.caller:
+            raise Forbidden("match lists: of another platform's session")
+        with self.step():
+            handles = self.exchange.resolve((a, b), (answered.pair[0], answered.pair[1]))
+            cases = {handle: bytes.fromhex(self.exchange.case_of(handle)) for handle in handles.handles}
+            self.exchange.forget(handles.handles)
+            self.finds.matched(call.caller, cases, self.store)
+        self.finds.searched(call.caller, told.block, told.version)
+        return handles
+
+    def _sighted(self, call: Call) -> Sightings:
+        return self.finds.sighted(call.caller, call.message)
+
+    def _verdicts(self, call: Call) -> None:
+        self.finds.feedback(call.caller, call.message)
+
+    def tidy(self) -> None:
+        """Once a day."""
+        self.finds.tidy()
+        tidy(self.engine)
