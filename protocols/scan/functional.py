@@ -1,8 +1,7 @@
 """Linear functionals <rho, x> mod p of ciphertexts as they travel, and dot products with 64-bit integers.
 
-A functional of a ciphertext is one number a prime: rho weighs every coefficient of every half. Read straight from the
-packed residues, 64 columns at a time in vector registers; a product is centred (|r| < 0.54 p, p < 2^45), so 64 of them
-add up below 2^51, exactly.
+A functional of a ciphertext is one number a prime: rho weighs every coefficient of every half. Products are centred
+(|r| < 0.54 p, p < 2^45) and added up side by side: at most 128 of them at n = 4096, below 2^52, exactly.
 """
 
 from __future__ import annotations
@@ -14,15 +13,27 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from protocols.base import MessageError
-from protocols.scan.packing import Words, readonly
-from protocols.scan.parameters import PRIMES, RESIDUE_BITS
+from protocols.scan.packing import Words, readonly, unpack_rows
+from protocols.scan.parameters import PRIMES
 from protocols.scan.ring import Residues, mulmod, reduce
+from protocols.scan.transforms import ROUND, times
+from protocols.scan.vectors import WIDTH, load, spread, store
 
-_MASK = np.uint64((1 << RESIDUE_BITS) - 1)
-_U1, _U45, _U63, _U64, _SIX = (np.uint64(value) for value in (1, 45, 63, 64, 6))
-_WHOLE = np.uint64(64 - RESIDUE_BITS)
 _LOW = (1 << 31) - 1
 WIDE = 64  # numbers that are added up side by side
+
+
+@njit(nogil=True, error_model="numpy")
+def _weigh(x: Any, weights: Any, ratio: Any, p: Any) -> Any:
+    """<x, weights> mod p as 32 numbers to be added up, none of them reduced. ratio: weights over p."""
+    field = spread(-p), spread(ROUND), spread(-0.0)
+    a = b = c = d = spread(0.0)
+    for j in range(0, len(x), 4 * WIDTH):
+        a = a + times(load(x, j), (load(weights, j), load(ratio, j)), field)
+        b = b + times(load(x, j + 8), (load(weights, j + 8), load(ratio, j + 8)), field)
+        c = c + times(load(x, j + 16), (load(weights, j + 16), load(ratio, j + 16)), field)
+        d = d + times(load(x, j + 24), (load(weights, j + 24), load(ratio, j + 24)), field)
+    return a, b, c, d
 
 
 @njit(
@@ -35,34 +46,23 @@ WIDE = 64  # numbers that are added up side by side
 )
 def _functional(words: Any, offset: int, rho: Any, ratio: Any, p: int, out: Any) -> bool:
     """out[i] += <rho, polynomials offset, offset + 1, ... of words[i]>. Whether every residue is below p."""
-    columns, prime, p_inverse = np.uint64(words.shape[3]), np.float64(p), 1.0 / p
-    sums = np.empty(WIDE)
-    invalid = np.int64(0)
+    prime, p_inverse = np.float64(p), 1.0 / p
+    residues, sums = np.empty((1, rho.shape[1])), np.empty(4 * WIDTH)
+    below = True
     for i in range(len(words)):
         total = out[i]
         for part in range(len(rho)):
-            source = words[i, offset + part]
-            sums[:] = 0.0
-            for r in range(64):
-                bit = _U45 * np.uint64(r)
-                word, shift, start = bit >> _SIX, bit & _U63, np.uint64(r) * columns
-                back = _U64 - shift
-                here, weights, ratios = source[word], rho[part], ratio[part]
-                if shift <= _WHOLE:
-                    for c in range(columns):
-                        value = np.int64((here[c] >> shift) & _MASK)
-                        invalid |= p - 1 - value
-                        sums[c] += mulmod(np.float64(value), weights[start + c], ratios[start + c], prime)
-                else:
-                    above = source[word + _U1]
-                    for c in range(columns):
-                        value = np.int64(((here[c] >> shift) | (above[c] << back)) & _MASK)
-                        invalid |= p - 1 - value
-                        sums[c] += mulmod(np.float64(value), weights[start + c], ratios[start + c], prime)
-            for c in range(columns):
-                total += reduce(sums[c], prime, p_inverse)
-        out[i] = reduce(total, prime, p_inverse)
-    return bool(invalid >= 0)
+            below &= unpack_rows(words[i : i + 1], residues, offset + part, 0, p)
+            a, b, c, d = _weigh(residues[0], rho[part], ratio[part], prime)
+            store(sums, 0, a)
+            store(sums, 8, b)
+            store(sums, 16, c)
+            store(sums, 24, d)
+            for j in range(len(sums)):
+                total += reduce(sums[j], prime, p_inverse)
+            total = reduce(total, prime, p_inverse)
+        out[i] = total
+    return below
 
 
 def functional(words: Words, rho: Residues, field: str) -> NDArray[np.float64]:

@@ -25,8 +25,8 @@ _SIGNATURE = "void(f8[:,::1], f8[::1], f8[::1], f8[::1], f8[::1], f8)"
 
 
 @njit(nogil=True)
-def _times(x: Any, root: Any, field: Any) -> Any:
-    """x*w mod p, centred, as `ring.mulmod` has it. root: (w, w/p). field: (-p, ROUND, -0.0)."""
+def times(x: Any, root: Any, field: Any) -> Any:
+    """x*w mod p of vectors, centred, as `ring.mulmod` has it. root: (w, w/p). field: (-p, ROUND, -0.0)."""
     w, ratio = root
     minus_p, rounding, zero = field
     k = fma(x, ratio, rounding) - rounding
@@ -36,13 +36,13 @@ def _times(x: Any, root: Any, field: Any) -> Any:
 
 @njit(nogil=True)
 def _split(u: Any, v: Any, root: Any, field: Any) -> Any:
-    product = _times(v, root, field)
+    product = times(v, root, field)
     return u + product, u - product
 
 
 @njit(nogil=True)
 def _join(u: Any, v: Any, root: Any, field: Any) -> Any:
-    return u + v, _times(u - v, root, field)
+    return u + v, times(u - v, root, field)
 
 
 @njit(nogil=True)
@@ -82,7 +82,7 @@ def _join_eight(x: Any, roots: Any, unit: Any, field: Any) -> Any:
     b, f = _join(b, f, last, field)
     c, g = _join(c, g, last, field)
     d, h = _join(d, h, last, field)
-    return _times(a, unit, field), _times(b, unit, field), _times(c, unit, field), _times(d, unit, field), e, f, g, h
+    return times(a, unit, field), times(b, unit, field), times(c, unit, field), times(d, unit, field), e, f, g, h
 
 
 @njit(nogil=True)
@@ -148,8 +148,8 @@ def _tails(tail: Any, ratios: Any, at: Any, step: Any) -> Any:
 @njit(nogil=True)
 def _reduce_eight(x: Any, unit: Any, field: Any) -> Any:
     a, b, c, d, e, f, g, h = x
-    a, b, c, d = _times(a, unit, field), _times(b, unit, field), _times(c, unit, field), _times(d, unit, field)
-    return a, b, c, d, _times(e, unit, field), _times(f, unit, field), _times(g, unit, field), _times(h, unit, field)
+    a, b, c, d = times(a, unit, field), times(b, unit, field), times(c, unit, field), times(d, unit, field)
+    return a, b, c, d, times(e, unit, field), times(f, unit, field), times(g, unit, field), times(h, unit, field)
 
 
 @njit(_SIGNATURE, cache=True, nogil=True, error_model="numpy")
@@ -216,6 +216,6 @@ def inverse(batch: Any, roots: Any, ratios: Any, tail: Any, tail_ratios: Any, p:
                     twiddle = _root(roots, ratios, groups + g)
                     for at in range(2 * g * half, (2 * g + 1) * half, 8):
                         u, v = _join(load(y, at), load(y, at + half), twiddle, field)
-                        store(out, at, _times(u, unit, field))
+                        store(out, at, times(u, unit, field))
                         store(out, at + half, v)
                 half, groups = half * 2, groups // 2
