@@ -22,22 +22,28 @@ from protocols.scan.ring import Residues
 from protocols.scan.sampling import SEED_BYTES, derive, fresh_seed
 from protocols.scan.store import Table
 
-CHUNK = 16  # results that are compared together: small enough for the cache, large enough to keep messages few
+CHUNK_WORDS = 40960  # that are compared together: few enough for the cache, many enough to keep rounds few
 
 
-def chunks(batch: int) -> list[tuple[int, int]]:
-    """[first, last) of the results that are compared together."""
-    return [(first, min(first + CHUNK, batch)) for first in range(0, batch, CHUNK)]
+def words_of(parameters: Parameters, lanes: int) -> int:
+    """Words of 64 comparisons in a result of `lanes` lanes."""
+    return FIELDS * lanes * parameters.n // 64
+
+
+def chunks(parameters: Parameters, lanes: int, batch: int) -> list[tuple[int, int]]:
+    """[first, last) of the results that are compared together: 16 of 8 lanes at n = 4096, more of fewer lanes."""
+    step = max(1, CHUNK_WORDS // words_of(parameters, lanes))
+    return [(first, min(first + step, batch)) for first in range(0, batch, step)]
 
 
 def deal(parameters: Parameters, lanes: int, batch: int, proofs: bool) -> tuple[TripleSeed, TripleCorrection]:
     """As the dealer: triples for one batch of results against a block of `lanes` lanes; squares. Keeps nothing."""
     deal_id, seed_a, seed_b = secrets.token_bytes(16), fresh_seed(), fresh_seed()
-    words = FIELDS * lanes * parameters.n // 64
+    words = words_of(parameters, lanes)
     count = gates(parameters)
     total = batch * words
     corrected = np.empty(count * total, dtype=np.uint64)
-    for number, (first, last) in enumerate(chunks(batch)):
+    for number, (first, last) in enumerate(chunks(parameters, lanes, batch)):
         a, b = (derive(seed, "chunk", number.to_bytes(4)) for seed in (seed_a, seed_b))
         part = corrected[count * first * words : count * last * words]
         corrections(a, b, part.reshape(count, (last - first) * words))

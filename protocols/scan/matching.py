@@ -80,7 +80,7 @@ def _answer(
     masked = send(b.name, a.name, masked)
     with cpu(a.name, "decryption"):
         a.sessions.receive_partial(b.number, masked)
-    _compare(wire, a, b, session, deal_id, platform)
+    _compare(wire, a, b, scanned, deal_id, platform)
     lists, counts = [], []
     for member in (a, b):
         with cpu(member.name, "comparison"):
@@ -125,12 +125,13 @@ def verify(wire: Wire, exchange: Exchange, a: Member, b: Member, session: bytes,
     step(lambda m, s, x: m.sessions.receive_closing(s, x), closings)
 
 
-def _compare(wire: Wire, a: Member, b: Member, session: bytes, deal_id: bytes, platform: Checker) -> None:
-    send, cpu = wire.send, wire.cpu
+def _compare(wire: Wire, a: Member, b: Member, scanned: Scanned, deal_id: bytes, platform: Checker) -> None:
+    send, cpu, session = wire.send, wire.cpu, scanned.session
+    parts = chunks(platform.parameters, scanned.installed.lanes, platform.batch)
     for member in (a, b):
         with cpu(member.name, "comparison"):
             member.sessions.start_comparison(session, deal_id)
-    for chunk, round_ in product(range(len(chunks(platform.batch))), range(len(rounds(platform.parameters)))):
+    for chunk, round_ in product(range(len(parts)), range(len(rounds(platform.parameters)))):
         opened = []
         for sender, receiver in ((a, b), (b, a)):
             with cpu(sender.name, "comparison"):

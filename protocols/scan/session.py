@@ -29,7 +29,7 @@ from protocols.scan.blocks import BlockStore
 from protocols.scan.budgets import Budgets
 from protocols.scan.comparison import Comparison, gates
 from protocols.scan.custody import Custody
-from protocols.scan.dealing import Stock, chunks, dealt_squares
+from protocols.scan.dealing import Stock, chunks, dealt_squares, words_of
 from protocols.scan.encryption import PublicKey
 from protocols.scan.keys import MEMBERS, KeyShare
 from protocols.scan.manifest import Pinned
@@ -331,7 +331,7 @@ class Sessions:
         planes, batch = session.planes, session.header.batch
         size = planes.shape[2] * planes.shape[3]
         start, count = 0, gates(self._parameters)
-        for number, (first, last) in enumerate(chunks(batch)):
+        for number, (first, last) in enumerate(chunks(self._parameters, session.lanes, batch)):
             words = (last - first) * size
             corrected = None
             if isinstance(message, TripleCorrection):
@@ -345,7 +345,7 @@ class Sessions:
         session.planes = None
 
     def _take(self, session: _Session, deal_id: bytes) -> tuple[int, TripleSeed | TripleCorrection]:
-        words = session.header.batch * FIELDS * session.lanes * self._parameters.n // 64
+        words = session.header.batch * words_of(self._parameters, session.lanes)
         return self.stock.take(deal_id, words, session.first, session.header.pair)
 
     def gate_opening(self, session_id: bytes, chunk: int, round_: int) -> GateOpening:

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from protocols import create
 from protocols.base import ConfigurationError, ProtocolError
+from protocols.scan import dealing
+from protocols.scan.comparison import rounds
 from protocols.scan.exchange import Exchange
 from protocols.scan.packing import unpack
-from protocols.scan.parameters import largest_threshold
+from protocols.scan.parameters import Parameters, largest_threshold
 from tests.protocols.scan.parties import PAIRS, changed, near, phase, planted, scan, twins
 
 THRESHOLDS = [0, 1, 31, 32, 63, 64, 71, 72, 127]
@@ -106,6 +108,21 @@ def test_random_queries_whose_distances_lie_around_t(crowd, seed):
     queries[0] = ~bank[rng.integers(300)]
     protocol.pair = PAIRS[seed % 6]
     assert protocol.match(np.array(queries)) == oracle.match(np.array(queries))
+
+
+def test_a_batch_is_compared_in_chunks_of_about_as_many_words(crowd, monkeypatch):
+    protocol, oracle, bank = crowd
+    parameters = protocol.parameters
+    assert dealing.chunks(Parameters(), 8, 40) == [(0, 16), (16, 32), (32, 40)]
+    assert dealing.chunks(Parameters(), 1, 200) == [(0, 128), (128, 200)]
+    assert dealing.chunks(Parameters(), 8, 3) == [(0, 3)]
+    monkeypatch.setattr(dealing, "CHUNK_WORDS", 7 * dealing.words_of(parameters, protocol._checker.blocks[0].lanes))
+    before = len(protocol.ledger.messages)
+    assert protocol.match(bank[:32]) == oracle.match(bank[:32])
+    openings = [m for m in protocol.ledger.messages[before:] if m.kind == "GateOpening"]
+    assert len(openings) == 2 * 5 * len(rounds(parameters))
+    monkeypatch.setattr(dealing, "CHUNK_WORDS", 1)
+    assert protocol.match(bank[:32]) == oracle.match(bank[:32])
 
 
 def test_after_withdrawals_additions_and_rebuilds(spread):

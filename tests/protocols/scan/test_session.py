@@ -83,7 +83,7 @@ def stock(protocol, dealer=3):
 
 def compare(protocol, session, a, b, watch=None):
     """The gates of a session whose comparison was started; `watch` is told what A receives."""
-    for chunk in range(len(chunks(protocol._batch))):
+    for chunk in range(len(chunks(protocol.parameters, 1, protocol._batch))):
         for round_ in range(len(rounds(protocol.parameters))):
             mine, theirs = (crossed(side.gate_opening(session, chunk, round_)) for side in (a, b))
             if watch is not None:
