@@ -31,7 +31,7 @@ from experiments.lab import Lab
 from experiments.results import Findings, Result, Row, quartiles
 from protocols import Match, create
 from protocols.scan import Scan
-from protocols.scan.entries import ENTRY_BYTES, expand, held_by
+from protocols.scan.entries import ENTRY_BYTES, expand, held_by, keep
 from protocols.scan.product import TILE_ROWS
 from protocols.scan.sampling import fresh_seed
 from protocols.scan.sums import places, signed_sums
@@ -102,7 +102,8 @@ def load(scan: Scan, bank: NDArray[np.uint8]) -> None:
         third = np.unpackbits(row).astype(np.uint64) - expand(1, seeds[0], scan.bits) - expand(2, seeds[1], scan.bits)
         raw = {1: seeds[0], 2: seeds[1], 3: third.tobytes()}
         for number, member in scan._members.items():
-            member.custody._shares[entry] = bytes(96) + b"".join(raw[share] for share in held_by(number))
+            held = b"".join(raw[share] for share in held_by(number))
+            member.custody._shares[entry] = bytes(96) + keep(number, held, scan.bits)
         entries.append(entry)
     exchange = scan._exchange
     exchange._case_of |= {entry: str(row) for row, entry in enumerate(entries)}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.ledger import as_array, decode, encode
 from protocols.scan.encryption import PublicKey
-from protocols.scan.entries import CHECKS, SHARES, check_lengths, check_sums, held_by, open_entry, share_of
+from protocols.scan.entries import CHECKS, SHARES, check_lengths, check_sums, held_by, keep, kept_share, open_entry
 from protocols.scan.keys import MEMBERS
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import (
@@ -251,7 +251,8 @@ class Custody:
         batch.bad |= {i for i, entry in enumerate(batch.entries) if self._seen.get(entry) == _WITHDRAWN}
         accepted = [i for i in range(len(batch.entries)) if i not in batch.bad]
         for i in accepted:
-            self._shares[batch.entries[i]] = batch.held[i]
+            commitments, held = batch.held[i][:_COMMITMENTS], batch.held[i][_COMMITMENTS:]
+            self._shares[batch.entries[i]] = commitments + keep(self._member, held, self._parameters.bits)
         receipts = [self._receipt("accepted", [(batch.entries[i], batch.held[i]) for i in accepted])]
         if batch.bad:
             receipts.append(self._receipt("refused", [(batch.entries[i], batch.held[i]) for i in sorted(batch.bad)]))
@@ -342,8 +343,8 @@ class Custody:
         building.begun.add(share)
         rows = np.zeros((slots.lanes * p.n, p.bits), dtype=np.uint64)
         for ids, slot in zip(slots.entries, slots.slots, strict=True):
-            held = self._shares[ids.tobytes()][_COMMITMENTS:]
-            values = share_of(self._member, share, held, p.bits)
+            kept = self._shares[ids.tobytes()][_COMMITMENTS:]
+            values = kept_share(self._member, share, kept, p.bits)
             rows[slot // FIELDS] += values << np.uint64(1 + WIDTH * (slot % FIELDS))  # mod 2^64, then mod t
         messages = np.ascontiguousarray(rows.T).reshape(p.bits, slots.lanes, p.n) & np.uint64((1 << T_BITS) - 1)
         stream = Stream()

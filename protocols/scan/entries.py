@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError
 from protocols.scan.messages import SealedEntry
-from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
+from protocols.scan.parameters import PROTOCOL_VERSION, T_BITS, Parameters
 from protocols.scan.sampling import SEED_BYTES, Stream, derive, fresh_seed
 from protocols.scan.sealing import DIGEST_BYTES, Verifier, digest, same
 
 ENTRY_BYTES = 16
 CHECKS = 5
 SHARES = (1, 2, 3)
+PLANE_BITS = T_BITS - 1  # bits of a share that reach a plane: one is lost to the guard bit
 
 
 def held_by(member: int) -> tuple[int, int]:
@@ -110,6 +111,29 @@ def share_of(member: int, share: int, held: bytes, bits: int) -> NDArray[np.uint
     first, _ = held_by(member)
     size = share_bytes(first, bits)
     return expand(share, held[:size] if share == first else held[size:], bits)
+
+
+def keep(member: int, held: bytes, bits: int) -> bytes:
+    """What a member keeps of `held` once it is checked: numbers mod 2^49, as planes depend on no more of them."""
+    first, second = held_by(member)
+    size = share_bytes(first, bits)
+    parts = {first: held[:size], second: held[size:]}
+    if 3 in parts:
+        numbers = np.unpackbits(np.frombuffer(parts[3], np.uint8).reshape(bits, 8), axis=1, bitorder="little")
+        parts[3] = np.packbits(numbers[:, :PLANE_BITS], bitorder="little").tobytes()
+    return b"".join(parts.values())
+
+
+def kept_share(member: int, share: int, kept: bytes, bits: int) -> NDArray[np.uint64]:
+    """One of the two shares in what `keep` gave, (bits,) uint64; the third one's numbers mod 2^49."""
+    first, _ = held_by(member)
+    size = bits * PLANE_BITS // 8 if first == 3 else SEED_BYTES
+    raw = kept[:size] if share == first else kept[size:]
+    if share != 3:
+        return expand(share, raw, bits)
+    numbers = np.zeros((bits, 64), dtype=np.uint8)
+    numbers[:, :PLANE_BITS] = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little").reshape(bits, -1)
+    return np.packbits(numbers, axis=1, bitorder="little").view("<u8").reshape(bits)
 
 
 @njit("void(u8[:,::1], u8[:,::1], u8[:,::1], u8[::1])", cache=True, nogil=True)

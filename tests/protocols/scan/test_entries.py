@@ -15,6 +15,8 @@ from protocols.scan.entries import (
     check_sums,
     expand,
     held_by,
+    keep,
+    kept_share,
     open_entry,
     seal_entry,
     seal_shares,
@@ -203,3 +205,19 @@ def test_the_worst_number_passes_one_check_about_once_in_2_16():
     rho = np.random.default_rng(0).integers(0, 1 << 64, 1 << 22, dtype=np.uint64, endpoint=False)
     passed = int((rho * np.uint64((1 << 48) * ((1 << 48) - 1) % (1 << 64)) == 0).sum())
     assert 20 < passed < 130  # 64 expected
+
+
+@pytest.mark.parametrize("bits", [64, 256])
+def test_what_is_kept_of_shares_is_what_planes_depend_on(bits):
+    rng = np.random.default_rng(3)
+    third = rng.integers(0, 2**64, bits, dtype=np.uint64)
+    third[:2] = 0, 2**64 - 1
+    raw = {1: rng.bytes(32), 2: rng.bytes(32), 3: third.tobytes()}
+    for member in SHARES:
+        first, second = held_by(member)
+        kept = keep(member, raw[first] + raw[second], bits)
+        assert len(kept) == (64 if member == 1 else 32 + bits * 49 // 8)
+        for share in (first, second):
+            expected = expand(share, raw[share], bits)
+            modulus = np.uint64(2**49 - 1) if share == 3 else np.uint64(2**64 - 1)
+            assert np.array_equal(kept_share(member, share, kept, bits), expected & modulus)

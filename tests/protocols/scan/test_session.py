@@ -667,4 +667,4 @@ def test_nothing_is_shown(bank):
     a, _ = sessions(bank.protocol)
     assert repr(a) == "<Sessions of member-1>"
     session, a, _ = agree(bank.protocol)
-    assert "c1" not in repr(a._sessions[session])
+    assert "c1=" not in repr(a._sessions[session])
