@@ -35,8 +35,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     name: "exchange", "member-1" to "member-3", or "platform-" and a name. listen: host:port. parties: the URL of each
     party that this one calls. digest: of the manifest, in hex. manifest: the file of the signed manifest. database:
     sqlite:///FILE or postgresql://...; default: NAME.db in the folder. proxies: addresses whose X-Forwarded-For counts.
-    unfinished: challenged batches a day that a platform may leave (members). sessions: batches under way at once
-    (members). max_entries: of a case (exchange). stock: batches that are dealt ahead for each pair (platforms).
+    unfinished: challenged batches a day that a platform may leave (members). sessions: batches of a platform under way
+    at once (members). max_entries: of a case (exchange). stock: batches that are dealt ahead for each pair (platforms).
     queries: the variants that are asked for each upload (platforms). hook: a command or URL that is called on a match
     (platforms).
     """

@@ -82,6 +82,8 @@ class MemberRole(Role):
             raise NotFound("there is no such step")
         with self.step(), threadpool_limits(1, user_api="blas"):
             self._check_ready(step.path)
+            if step.path == "sessions.receive_results":
+                self._check_room(asked.caller)
             try:
                 return call(self.member, self.parties, self.identity, step, asked.caller, asked.message)
             except ProofRefused as refused:
@@ -96,8 +98,10 @@ class MemberRole(Role):
             raise ReplayError("ceremony: the key of this epoch is made")
         if not in_ceremony and not self._has_key:
             raise Unavailable(f"{self.name} has no key yet: the exchange has to hold the ceremony first")
-        if path == "sessions.receive_results" and self.member.sessions.open >= self.settings.sessions:
-            raise LimitReached(f"{self.name} has {self.settings.sessions} batches under way; come again", 5.0)
+
+    def _check_room(self, platform: str) -> None:
+        if self.member.sessions.open_of(platform) >= self.settings.sessions:
+            raise LimitReached(f"{platform} has {self.settings.sessions} batches under way at {self.name}", 5.0)
 
     def _next_planes(self, asked: Call) -> Planes:
         wanted: NextPlanes = asked.message
