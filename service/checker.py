@@ -8,6 +8,7 @@ in turn. A scan that fails is begun anew, with fresh encryptions of zero.
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from collections import defaultdict
@@ -34,6 +35,7 @@ from service.config import Settings, digest_of, passphrase
 from service.endpoints import Call, Endpoint
 from service.errors import Forbidden, Unavailable
 from service.hook import Hook
+from service.logs import Event, log
 from service.messages import Bank, Checked, CheckFiles, Hit, Sighted, Sightings, Synced, Verdicts
 from service.peer import Peer
 from service.remote import Carrier, RemoteExchange, RemoteMember
@@ -254,6 +256,8 @@ class PlatformRole(Role):
                     self.deal_ahead()
             except Unavailable:
                 pass  # whoever checks something is told
+            except HushmatchError as error:
+                log(Event.INCIDENT, level=logging.ERROR, error=error)
             self._call_hook()
 
 

@@ -38,6 +38,7 @@ RATES = {
     "case": Rate(burst=60, seconds=0.5),
 }
 IDENTITY = "identity.locked"
+EXIT_FAULT = 70  # sysexits.h: EX_SOFTWARE
 
 
 class Role:
@@ -146,3 +147,6 @@ class Role:
         except StorageFailed as error:
             logs.log(logs.Event.STORAGE_FAILED, level=logging.CRITICAL, error=error)
             os._exit(EXIT_STORAGE)
+        except Exception as error:  # a fault of the program: better to start again than to go on without this thread
+            logs.log(logs.Event.INCIDENT, level=logging.CRITICAL, error=error)
+            os._exit(EXIT_FAULT)
