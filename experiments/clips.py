@@ -89,9 +89,11 @@ def encode(
                 stream = opened.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
                 stream.width, stream.height = frame.size
                 stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-                stream.thread_count = 1  # with more, the bits depend on the machine
+                stream.thread_count = 1
                 if codec == "libx264":
-                    stream.options = {"crf": str(crf), "preset": "veryfast"}
+                    # Without these two x264 gives other bits from one run to the next.
+                    steady = {"x264-params": "mbtree=0:rc-lookahead=0"}
+                    stream.options = {"crf": str(crf), "preset": "veryfast"} | steady
                 if turned:
                     stream.set_display_rotation(turned)
             picture = av.VideoFrame.from_image(frame)

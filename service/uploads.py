@@ -120,7 +120,7 @@ def prepare(
             continue
         places = []
         for variants in frames:
-            hashes = pack(list(dict.fromkeys(variants.fingerprints)))
+            hashes = pack(variants.fingerprints)
             places.append(range(count, count + len(hashes)))
             count += len(hashes)
             rows.append(hashes)

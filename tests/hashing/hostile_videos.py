@@ -136,6 +136,7 @@ def files() -> dict[str, tuple[bytes, str]]:
         "cut-short.mkv": mkv[: len(mkv) // 2],
         "damaged.mkv": overwritten(mkv, 0.02),
         "damaged.mp4": overwritten(mp4, 0.02),
+        "growing.ts": small("mpegts", "libx264") + encode([Image.new("RGB", (4200, 2400))], container="mpegts"),
         "garbage-after.mp4": mp4 + os.urandom(5000),
         "animated.gif": animation("GIF"),
         "animated.webp": animation("WEBP"),

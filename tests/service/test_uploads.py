@@ -55,8 +55,8 @@ def test_rows_belong_to_uploads_and_frames(folder):
     assert all(a.stop == b.start for a, b in pairwise(frames))
     _, video, copy = uploads.asked
     assert len(video.frames) == len(video_to_query(paths[1]).frames) >= 3
-    expected = dict.fromkeys(fingerprints_to_query(paths[2], "standard").fingerprints)
-    assert np.array_equal(uploads.hashes[copy.frames[0].start :], pack(expected))
+    expected = pack(fingerprints_to_query(paths[2], "standard").fingerprints)
+    assert np.array_equal(uploads.hashes[copy.frames[0].start :], expected)
     assert prepare(paths).hashes.shape == (2 + len(video.frames), 32)
 
 
