@@ -115,6 +115,37 @@ def project(integers: Any, weights: Any, out: Any) -> None:
         out[j] = np.uint64(total)
 
 
+_ROWS = types.int32[:, ::1]
+_NUMBERS = types.float64[:, ::1]
+
+
+@njit(
+    types.void(
+        types.int64[::1],
+        types.UniTuple(_ROWS, 3),
+        _NUMBERS,
+        _NUMBERS,
+        types.float64[::1],
+        types.uint64[::1],
+        types.int64[::1],
+    ),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def evaluate(z: Any, weights: Any, linear: Any, ratio: Any, primes: Any, projections: Any, values: Any) -> None:
+    """Projections of the last parts of z, one part after another, mod 2^64; and <linear[i], z> mod each prime."""
+    first, second, third = weights
+    start = len(z) - first.shape[1] - second.shape[1] - third.shape[1]
+    done = 0
+    for part in (first, second, third):
+        stop = start + part.shape[1]
+        project(z[start:stop], part, projections[done : done + len(part)])
+        start, done = stop, done + len(part)
+    for i in range(2):
+        values[i] = np.int64(dot(z, linear[i], ratio[i], primes[i]))
+
+
 @njit("void(f8[::1], i4[:,::1], f8[::1], f8)", cache=True, nogil=True, error_model="numpy")
 def fold(weights: Any, rows: Any, factors: Any, p: float) -> None:
     """weights += sum_j factors[j]*rows[j] mod p, centred."""

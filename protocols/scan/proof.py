@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from protocols.base import ConfigurationError, MessageError
 from protocols.ledger import as_array
 from protocols.scan.encryption import PublicKey, Randomness
-from protocols.scan.functional import dot, fold, functional, project
+from protocols.scan.functional import evaluate, fold, functional
 from protocols.scan.packing import Words, pack
 from protocols.scan.parameters import PRIMES, T_BITS, Parameters
 from protocols.scan.product import scan_constants, signs
@@ -192,13 +192,11 @@ class Challenge:
 
     def evaluate(self, z: Integers, projections: Words, linear: Values) -> None:
         """Of one share of a z: its projections mod 2^64, (11,), and <l, z> mod each prime, (2,)."""
-        start = 0
-        for short in SHORT:
-            stop = start + short.count
-            project(z[self.parts[short.part]], self.weights[short.part], projections[start:stop])
-            start = stop
-        for index, p in enumerate(PRIMES):
-            linear[index] = int(dot(z, self.linear[index], self.ratio[index], float(p)))
+        u, first, others = (self.weights[short.part] for short in SHORT)
+        primes = np.array(PRIMES, dtype=np.float64)
+        evaluate(
+            z, (u, first, others), self.linear, self.ratio, np.array(PRIMES, dtype=np.float64), projections, linear
+        )
 
     def of_results(self, c1: Words, c0: Words) -> Values:
         """constant - <rho, c> of every result, (2, batch). c1: (batch, 2, 45, n/64). c0: (batch, 2*lanes, 45, n/64).
