@@ -75,8 +75,7 @@ class ZeroPool:
         ciphertexts = np.empty((self._batch, 2, lanes + 1, self._n))
         randomness = []
         for row in ciphertexts:
-            row[:], random = self._public_key.encrypt_zero(lanes, stream)
-            randomness.append(random)
+            randomness.append(self._public_key.encrypt_zero(row, stream))
         with self._lock:
             self._stock[lanes].append(Zeros(secrets.token_bytes(16), ciphertexts, randomness))
 

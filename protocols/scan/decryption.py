@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit, types
 
 from protocols.scan.packing import field_planes, pack_rows, readonly, unpack_rows
-from protocols.scan.ring import Constants, Tables, mulmod, reduce, scale_down
-from protocols.scan.transforms import forward, inverse
+from protocols.scan.ring import Constants, Tables, multiply_one, reduce, scale_down
+from protocols.scan.transforms import forward
 
 _RESIDUES = types.float64[:, :, ::1]
 _WORDS = types.uint64[:, :, :, ::1]
@@ -31,15 +31,6 @@ def _read_first(c1: Any, row: Any, factor: Any, ratio: Any, tables: Any, primes:
         for j in range(factor.shape[1]):
             ratio[i, j] = factor[i, j] / p
     return below
-
-
-@njit(nogil=True, error_model="numpy")
-def _times_key(key: Any, factor: Any, ratio: Any, out: Any, i: Any, tables: Any, p: Any) -> None:
-    """out (1, n) = key * factor mod prime i; both transformed, the product not."""
-    roots, ratios, tail, tail_ratios = tables
-    for j in range(len(key)):
-        out[0, j] = mulmod(key[j], factor[i, j], ratio[i, j], p)
-    inverse(out, roots[i], ratios[i], tail[i], tail_ratios[i], p)
 
 
 @njit(
@@ -65,7 +56,7 @@ def mask_row(
         for i in range(2):
             p = primes[i]
             p_inverse = 1.0 / p
-            _times_key(keys[i, lane], factor, ratio, x, i, inverses, p)
+            multiply_one(keys[i, lane], factor, ratio, x, i, inverses, p)
             for j in range(n):
                 x[0, j] = reduce(x[0, j] + mu[i, lane, j], p, p_inverse)
             pack_rows(x, masked[row : row + 1], i * lanes + lane, 0, np.int64(p))
@@ -96,7 +87,7 @@ def unmask(
         for lane in range(lanes):
             for i in range(2):
                 p, part = primes[i], i * lanes + lane
-                _times_key(keys[i, lane], factor, ratio, x[i : i + 1], i, inverses, p)
+                multiply_one(keys[i, lane], factor, ratio, x[i : i + 1], i, inverses, p)
                 below &= unpack_rows(c0[row : row + 1], y, part, 0, np.int64(p))
                 for j in range(n):
                     x[i, j] += y[0, j] + added[i, lane, j]

@@ -125,6 +125,15 @@ Constants = types.UniTuple(types.float64[::1], 3)  # of `Ring.constants`
 Tables = types.UniTuple(types.float64[:, ::1], 4)  # of `Ring.forward_tables`, `Ring.inverse_tables`
 
 
+@njit(nogil=True, error_model="numpy")
+def multiply_one(row: Any, factor: Any, ratio: Any, out: Any, i: Any, tables: Any, p: Any) -> None:
+    """out (1, n) = row * factor[i] mod prime i; row and factor transformed, the product not. ratio: factor/p."""
+    roots, ratios, tail, tail_ratios = tables
+    for j in range(len(row)):
+        out[0, j] = mulmod(row[j], factor[i, j], ratio[i, j], p)
+    inverse(out, roots[i], ratios[i], tail[i], tail_ratios[i], p)
+
+
 @njit(
     types.void(types.float64[::1], types.float64[::1], types.uint64[::1], Constants),
     cache=True,

@@ -72,13 +72,13 @@ class Stream:
     def ternary(self, *shape: int) -> NDArray[np.float64]:
         """Uniform in {-1, 0, 1} up to 2^-62 a coefficient: one word mod 3 each."""
         out = np.empty(shape)
-        _ternary(self.words(out.size), out.reshape(-1))
+        ternary(self.words(out.size), out.reshape(-1))
         return out
 
     def binomial(self, *shape: int) -> NDArray[np.float64]:
         """Centred binomial, eta = 21: one word each, bits 0..20 counted minus bits 21..41."""
         out = np.empty(shape)
-        _binomial(self.words(out.size), out.reshape(-1))
+        binomial(self.words(out.size), out.reshape(-1))
         return out
 
 
@@ -93,7 +93,8 @@ def _population_count(typing_context: Any, word: Any) -> Any:
 
 
 @njit("void(u8[::1], f8[::1])", cache=True, nogil=True)
-def _binomial(words: Any, out: Any) -> None:
+def binomial(words: Any, out: Any) -> None:
+    """`Stream.binomial` of given words."""
     mask = np.uint64((1 << ETA) - 1)
     for i in range(len(out)):
         ones = np.int64(_population_count(words[i] & mask))
@@ -101,7 +102,8 @@ def _binomial(words: Any, out: Any) -> None:
 
 
 @njit("void(u8[::1], f8[::1])", cache=True, nogil=True)
-def _ternary(words: Any, out: Any) -> None:
+def ternary(words: Any, out: Any) -> None:
+    """`Stream.ternary` of given words."""
     low, few = np.uint64((1 << 32) - 1), np.uint64((1 << 8) - 1)
     for i in range(len(out)):  # powers of 4 are 1 mod 3, so digits to such a base may be added up
         total = (words[i] & low) + (words[i] >> np.uint64(32))

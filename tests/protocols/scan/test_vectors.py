@@ -261,7 +261,9 @@ def scan():
 
     queries = np.frombuffer(bytes(32) + rows[2][:-1] + bytes([rows[2][-1] ^ 1]), np.uint8).reshape(2, 32)
     stream = Stream(seed("zeros"))
-    zeros = np.stack([key.encrypt_zero(P.lanes, stream)[0] for _ in queries])
+    zeros = np.empty((len(queries), 2, P.lanes + 1, n))
+    for zero in zeros:
+        key.encrypt_zero(zero, stream)
     c1, c0 = scan_block(block, queries, zeros, P)
 
     ids = np.arange(2 * len(places), dtype=np.uint64).reshape(-1, 2)
