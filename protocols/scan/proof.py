@@ -194,9 +194,7 @@ class Challenge:
         """Of one share of a z: its projections mod 2^64, (11,), and <l, z> mod each prime, (2,)."""
         u, first, others = (self.weights[short.part] for short in SHORT)
         primes = np.array(PRIMES, dtype=np.float64)
-        evaluate(
-            z, (u, first, others), self.linear, self.ratio, np.array(PRIMES, dtype=np.float64), projections, linear
-        )
+        evaluate(z, (u, first, others), self.linear, self.ratio, primes, projections, linear)
 
     def of_results(self, c1: Words, c0: Words) -> Values:
         """constant - <rho, c> of every result, (2, batch). c1: (batch, 2, 45, n/64). c0: (batch, 2*lanes, 45, n/64).
