@@ -167,9 +167,10 @@ STEPS: dict[str, Step] = {
             "platform",
             "sessions",
             letters="receive_header receive_deal receive_toss receive_opening receive_closing receive_partial"
-            " receive_gates receive_match_bits",
+            " next_gates receive_match_bits",
             plain="start_comparison abandon",
-            partner="receive_results use_deal toss receive_toss receive_opening partial gate_opening match_bits",
+            partner="receive_results use_deal toss receive_toss receive_opening partial gate_opening next_gates"
+            " match_bits",
             answered="answer",
         ),
         *_steps("platform", "sessions.stock", letters="receive"),

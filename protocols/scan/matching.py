@@ -7,7 +7,6 @@ never used again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 from protocols.base import HushmatchError, ProofRefused
@@ -131,17 +130,19 @@ def _compare(wire: Wire, a: Member, b: Member, scanned: Scanned, deal_id: bytes,
     for member in (a, b):
         with cpu(member.name, "comparison"):
             member.sessions.start_comparison(session, deal_id)
-    for chunk, round_ in product(range(len(parts)), range(len(rounds(platform.parameters)))):
-        opened = []
-        for sender, receiver in ((a, b), (b, a)):
-            with cpu(sender.name, "comparison"):
-                opening = sender.sessions.gate_opening(session, chunk, round_)
-            opened.append((receiver, sender, send(sender.name, receiver.name, opening)))
-        for receiver, sender, opening in opened:
-            with cpu(receiver.name, "comparison"):
-                receiver.sessions.receive_gates(sender.number, opening)
+    sides = (a, b), (b, a)
+    for chunk in range(len(parts)):
+        opened: dict[int, Any] = {}
+        for member in (a, b):
+            with cpu(member.name, "comparison"):
+                opened[member.number] = member.sessions.gate_opening(session, chunk, 0)
+        for _ in rounds(platform.parameters):
+            came = {to.number: send(sender.name, to.name, opened[sender.number]) for sender, to in sides}
+            for sender, receiver in sides:
+                with cpu(receiver.name, "comparison"):
+                    opened[receiver.number] = receiver.sessions.next_gates(sender.number, came[receiver.number])
     shares = []
-    for sender, receiver in ((a, b), (b, a)):
+    for sender, receiver in sides:
         with cpu(sender.name, "comparison"):
             bits = sender.sessions.match_bits(session)
         shares.append((receiver, sender, send(sender.name, receiver.name, bits)))

@@ -27,7 +27,7 @@ from protocols.base import IntegrityError, MessageError, ProofRefused, ReplayErr
 from protocols.ledger import as_array, decode, role_of
 from protocols.scan.blocks import BlockStore
 from protocols.scan.budgets import Budgets
-from protocols.scan.comparison import Comparison, gates
+from protocols.scan.comparison import Comparison, gates, rounds
 from protocols.scan.custody import Custody
 from protocols.scan.dealing import Stock, chunks, dealt_squares, words_of
 from protocols.scan.encryption import PublicKey
@@ -359,6 +359,13 @@ class Sessions:
         if sender != self._other(session):
             raise MessageError(f"gate opening of member-{sender}: not of this session")
         self._side(session, message.chunk, message.round).receive(message.masked)
+
+    def next_gates(self, sender: int, message: GateOpening) -> GateOpening | None:
+        """Take the other's opening; this one's of the chunk's next round, None after the last. Raises as above."""
+        self.receive_gates(sender, message)
+        if message.round + 1 == len(rounds(self._parameters)):
+            return None
+        return self.gate_opening(message.session, message.chunk, message.round + 1)
 
     def _side(self, session: _Session, chunk: int, round_: int) -> Comparison:
         if not 0 <= chunk < len(session.comparisons) or round_ != session.comparisons[chunk].round:
