@@ -18,13 +18,14 @@ from experiments.datasets import open_dataset
 from hashing import ALGORITHMS, FingerprintError, HashingError, hash_image, hash_video, is_video, rule_for
 from hashing.variants import SETS
 from protocols.base import Progress as Tell
-from service import cli
+from service import cli, cli_setup
 
 MIN_WIDTH = 110  # characters a line where no terminal says how many: the demo's tables need them
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 for _name, _part in cli.PARTS.items():
     app.add_typer(_part, name=_name)
+app.add_typer(cli_setup.app, name="setup")
 app.command("up")(cli.up_command)
 
 

@@ -11,13 +11,15 @@ The same agreement gives the same manifest, so members sign what they made thems
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from protocols.base import ConfigurationError, IntegrityError
-from protocols.ledger import decode, encode
+from protocols.ledger import Message, decode, encode, role_of
 from protocols.scan.keys import MEMBERS
-from protocols.scan.manifest import Pinned
+from protocols.scan.manifest import Pinned, follow
 from protocols.scan.member import Member
 from protocols.scan.messages import Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
@@ -29,6 +31,7 @@ from service.storage import SqlStore
 
 ORDER = ("member-1", "member-2", "member-3", "exchange")
 MANIFEST = "manifest.signed"
+M = TypeVar("M", bound=Message)
 
 
 def make_keys(folder: Path, name: str, passphrase: str) -> PublicKeys:
@@ -80,8 +83,14 @@ def agree(
     )
 
 
+def fingerprint(keys: PublicKeys) -> str:
+    """What people read to each other to compare a party's public keys: 8 groups of 8 hex digits."""
+    text = digest("public keys", encode(keys)).hex()
+    return " ".join(text[first : first + 8] for first in range(0, len(text), 8))
+
+
 def sign(folder: Path, name: str, passphrase: str, agreed: Manifest, database: str = "") -> SignedManifestPart:
-    """As a member: sign what was agreed on, an epoch once.
+    """As a member: sign what was agreed on, an epoch once. The member must not be running.
 
     Raises IntegrityError, ConfigurationError, WrongPassphrase.
     """
@@ -100,14 +109,22 @@ def sign(folder: Path, name: str, passphrase: str, agreed: Manifest, database: s
     return part
 
 
-def join(parts: Sequence[SignedManifestPart], *, allow_insecure: bool = False) -> tuple[SignedManifest, bytes]:
-    """The manifest with the members' signatures, and its digest. Raises IntegrityError if they signed others."""
+def join(
+    parts: Sequence[SignedManifestPart], before: SignedManifest | None = None, *, allow_insecure: bool = False
+) -> tuple[SignedManifest, bytes]:
+    """The manifest with the members' signatures, and its digest. Raises IntegrityError if they signed others.
+
+    before: the manifest that it replaces; two of its members must have signed, or nobody who pinned that one follows.
+    """
     bodies = {part.body for part in parts}
     if len(bodies) != 1:
         raise IntegrityError("manifest: the members signed different ones; compare their agreements")
     signed = SignedManifest(bodies.pop(), [part.signature for part in parts])
     named = digest("manifest", signed.manifest)
-    Pinned(signed, named, allow_insecure=allow_insecure)
+    pinned = Pinned(signed, named, allow_insecure=allow_insecure)
+    if before is not None:
+        chain, first = [before, signed], digest("manifest", before.manifest)
+        follow(chain, first, allow_insecure=pinned.parameters.insecure)
     return signed, named
 
 
@@ -121,6 +138,7 @@ def settle(
     **more: str | int | bool,
 ) -> None:
     """A party's manifest and settings file, in its folder."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(folder / MANIFEST, encode(signed))
     lines = [f'name = "{name}"', f'listen = "{listen}"', f'digest = "{pin.hex()}"']
     lines += [f"{key} = {_toml(value)}" for key, value in more.items()]
@@ -128,12 +146,52 @@ def settle(
     write_whole(folder / config.FILE, ("\n".join(lines) + "\n").encode())
 
 
-def read_parties(files: Sequence[Path]) -> list[PublicKeys]:
-    """Public keys from NAME.public files. Raises ConfigurationError, MessageError."""
+def resettle(
+    folder: Path,
+    signed: SignedManifest,
+    pin: str,
+    listen: str,
+    urls: Mapping[str, str],
+    name: str,
+    *,
+    allow_insecure: bool = False,
+) -> None:
+    """As `settle`, after checking the manifest; settings that are there keep everything but the digest.
+
+    pin: in hex, as people compared it. Raises ConfigurationError, IntegrityError.
+    """
+    named = digest("manifest", signed.manifest)
+    if pin.strip().lower() != named.hex():
+        raise IntegrityError(f"manifest: its digest is {named.hex()}; expected {pin}")
+    parties = Pinned(signed, named, allow_insecure=allow_insecure).parties
+    if name not in parties:
+        raise ConfigurationError(f"{name} is not in the manifest; it has {', '.join(parties)}")
+    file = folder / config.FILE
+    if file.exists():
+        text, found = re.subn(r"(?m)^digest *=.*$", f'digest = "{named.hex()}"', file.read_text())
+        if found != 1:
+            raise ConfigurationError(f"{file} has {found} lines that begin with `digest`; expected one")
+        write_whole(folder / MANIFEST, encode(signed))
+        write_whole(file, text.encode())
+        return
+    called = {"exchange": ORDER[:3], "platform": ORDER}.get(role_of(name), ())
+    missing = [party for party in called if party not in urls]
+    if missing or not urls.keys() <= parties.keys():
+        raise ConfigurationError(f"{name} calls {', '.join(called) or 'nobody'}; give --url NAME=URL for each")
+    settle(folder, signed, named, listen, urls, name)
+
+
+def read(path: Path, kind: type[M]) -> M:
+    """A message from a file. Raises ConfigurationError, MessageError."""
     try:
-        return [decode(path.read_bytes(), PublicKeys) for path in files]
+        return decode(path.read_bytes(), kind)
     except OSError as error:
         raise ConfigurationError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def read_parties(files: Sequence[Path]) -> list[PublicKeys]:
+    """Public keys from NAME.public files. Raises ConfigurationError, MessageError."""
+    return [read(path, PublicKeys) for path in files]
 
 
 def write_whole(path: Path, body: bytes) -> None:

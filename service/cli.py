@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,13 +30,11 @@ exchange = typer.Typer(no_args_is_help=True, help="The organisation that keeps c
 member = typer.Typer(no_args_is_help=True, help="A member of the committee that holds the key together.")
 platform = typer.Typer(no_args_is_help=True, help="A company that checks uploads against the bank.")
 case = typer.Typer(no_args_is_help=True, help="A person's case: open it, see its status, withdraw it.")
-setup = typer.Typer(no_args_is_help=True, help="Set a deployment up: keys, agreement, signatures (docs/deploying.md).")
-
-PARTS = {"exchange": exchange, "member": member, "platform": platform, "case": case, "setup": setup}
+PARTS = {"exchange": exchange, "member": member, "platform": platform, "case": case}
 
 
 @contextmanager
-def _named() -> Iterator[None]:
+def named() -> Iterator[None]:
     """What is raised on purpose is one line on stderr and exit code 1."""
     try:
         yield
@@ -66,7 +63,7 @@ def _serve(kind: Callable[..., Any], folder: Path) -> None:
 @exchange.command("serve")
 def exchange_serve(folder: FolderOption = Path()) -> None:
     """Answer people and platforms, and drive the members' work, until Ctrl-C."""
-    with _named():
+    with named():
         from service.exchange import ExchangeRole
 
         _serve(ExchangeRole, folder)
@@ -75,7 +72,7 @@ def exchange_serve(folder: FolderOption = Path()) -> None:
 @member.command("serve")
 def member_serve(folder: FolderOption = Path()) -> None:
     """Answer the exchange and platforms, until Ctrl-C."""
-    with _named():
+    with named():
         from service.member import MemberRole
 
         _serve(MemberRole, folder)
@@ -84,7 +81,7 @@ def member_serve(folder: FolderOption = Path()) -> None:
 @member.command("reinstate")
 def member_reinstate(name: Annotated[str, typer.Argument(metavar="PLATFORM")], folder: FolderOption = Path()) -> None:
     """Serve a platform again whose proof was refused. The member must not be running."""
-    with _named():
+    with named():
         from service import config
         from service.member import MemberRole
 
@@ -97,7 +94,7 @@ def member_reinstate(name: Annotated[str, typer.Argument(metavar="PLATFORM")], f
 @platform.command("serve")
 def platform_serve(folder: FolderOption = Path()) -> None:
     """Keep up with the bank, and check what the platform's other commands ask, until Ctrl-C."""
-    with _named():
+    with named():
         from service.checker import PlatformRole
 
         _serve(PlatformRole, folder)
@@ -109,7 +106,7 @@ def _platform(folder: Path) -> Iterator[Any]:
     from service import config
     from service.checker import platform_at
 
-    with _named():
+    with named():
         yield platform_at(folder, config.load(folder, config.Settings))
 
 
@@ -209,7 +206,7 @@ def case_open(
     ] = "standard",
 ) -> None:
     """Open a case. Photos and videos are hashed on this device and do not leave it; only sealed fingerprints do."""
-    with _named():
+    with named():
         from service import config
         from service.client import Device
         from service.errors import NotAdult
@@ -232,7 +229,7 @@ def case_open(
 @case.command("status")
 def case_status(config_file: ConfigOption, number: NumberOption, pin: PinOption) -> None:
     """See where a case stands, and what platforms found and did."""
-    with _named():
+    with named():
         from service import config
         from service.client import Device
 
@@ -248,7 +245,7 @@ def case_withdraw(
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to keep the signed receipt.")] = None,
 ) -> None:
     """Withdraw a case for good. It stops matching at once, on every platform."""
-    with _named():
+    with named():
         from protocols.ledger import encode
         from service import config
         from service.client import Device
@@ -274,68 +271,12 @@ def _show(status: Any) -> None:
         typer.echo("Receipt      signed by the exchange and all three members; it verifies")
 
 
-@setup.command("keys")
-def setup_keys(
-    name: Annotated[str, typer.Argument(help="exchange, member-1 to member-3, or platform-NAME.")],
-    folder: FolderOption = Path(),
-) -> None:
-    """Make a party's keys. Its public half is NAME.public: hand it to the others, and compare it with them."""
-    with _named():
-        from service import agreement
-
-        agreement.make_keys(folder, name, _passphrase())
-    typer.echo(f"{folder / name}.public")
-
-
-@setup.command("sign")
-def setup_sign(
-    name: Annotated[str, typer.Argument(help="member-1, member-2 or member-3.")],
-    parties: Annotated[list[Path], typer.Argument(metavar="NAME.public...", help="Everybody's, compared by people.")],
-    folder: FolderOption = Path(),
-    epoch: Annotated[int, typer.Option(help="1, and one more for each new manifest.")] = 1,
-    threshold: Annotated[int, typer.Option(help="Largest Hamming distance that matches.")] = 31,
-    batch: Annotated[int, typer.Option(help="Queries scanned together; smaller ones are padded.")] = 64,
-    daily_results: Annotated[int | None, typer.Option(help="Results a platform and day.")] = None,
-) -> None:
-    """As a member: sign the manifest that follows from everybody's keys and these parameters, into NAME.part."""
-    with _named():
-        from protocols.ledger import encode
-        from service import agreement
-
-        agreed = agreement.agree(
-            agreement.read_parties(parties),
-            epoch=epoch,
-            threshold=threshold,
-            batch=batch,
-            daily_results=daily_results,
-        )
-        part = agreement.sign(folder, name, _passphrase(), agreed)
-        agreement.write_whole(folder / f"{name}.part", encode(part))
-    typer.echo(f"{folder / name}.part")
-
-
-@setup.command("join")
-def setup_join(
-    parts: Annotated[list[Path], typer.Argument(metavar="NAME.part...", help="All three members'.")],
-    out: Annotated[Path, typer.Option(metavar="FILE")] = Path("manifest.signed"),
-) -> None:
-    """Join the members' signatures to the signed manifest; prints the digest that everybody pins."""
-    with _named():
-        from protocols.ledger import decode, encode
-        from protocols.scan.messages import SignedManifestPart
-        from service import agreement
-
-        signed, pin = agreement.join([decode(part.read_bytes(), SignedManifestPart) for part in parts])
-        agreement.write_whole(out, encode(signed))
-    typer.echo(pin.hex())
-
-
 def up_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where all data is kept.")] = Path("hushmatch-data"),
 ) -> None:
     """Start a whole deployment on this machine: exchange, three members, one platform. Ctrl-C stops it."""
     stop = _until_signal()
-    with _named():
+    with named():
         from service import up
 
         up.up(folder, typer.echo, stop.is_set)
@@ -346,12 +287,3 @@ def _until_signal() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
-
-
-def _passphrase() -> str:
-    import os
-
-    given = os.environ.get("HUSHMATCH_PASSPHRASE")
-    return given or typer.prompt(
-        "Passphrase that locks the keys", hide_input=True, confirmation_prompt=sys.stdin.isatty()
-    )

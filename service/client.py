@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from hashing import Fingerprint, HashingError, fingerprints_to_enroll, is_video, pack, video_to_enroll
 from hashing.decoding import LIMITS
 from protocols.base import InputError, IntegrityError, Progress
+from protocols.ledger import Message, decode
 from protocols.scan.client import Client
-from protocols.scan.manifest import Pinned
-from protocols.scan.messages import EntryReceipt, SealedEntry, SignedManifest
+from protocols.scan.manifest import follow
+from protocols.scan.messages import EntryReceipt, SealedEntry
+from protocols.scan.sealing import Signed
 from service import config
 from service.errors import NotAdult
-from service.messages import HELP_FOR_MINORS, CaseStatus, Erasure, OpenCase, StatusRequest, WithdrawalRequest
+from service.messages import HELP_FOR_MINORS, CaseStatus, Erasure, Manifests, OpenCase, StatusRequest, WithdrawalRequest
 from service.peer import Peer
 from service.pins import new_number, new_pin
+
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,15 +45,14 @@ class Device:
 
     def __init__(self, settings: config.Client) -> None:
         """Raises Unavailable, IntegrityError if the manifest is not the pinned one, ConfigurationError."""
-        fetched = Peer(settings.exchange, "exchange", None, None).call(
-            "GET", "/manifest", kind=SignedManifest, retries=3
-        )
-        self._pinned = Pinned(
-            fetched,
+        fetched = Peer(settings.exchange, "exchange", None, None).call("GET", "/manifests", kind=Manifests, retries=3)
+        self._followed = follow(
+            fetched.chain,
             config.digest_of(settings),
             allow_insecure=settings.allow_insecure,
             allow_unsafe_threshold=settings.allow_unsafe_threshold,
         )
+        self._pinned = self._followed[-1]
         self._exchange = Peer(settings.exchange, "exchange", self._pinned.parties["exchange"], None, timeout=120.0)
 
     def open_case(
@@ -81,8 +86,12 @@ class Device:
         return Opened(number, pin, status, len(sealed))
 
     def status(self, number: str, pin: str) -> CaseStatus:
-        """Where a case stands. Raises WrongPin, InputError, Unavailable."""
-        return self._exchange.call("POST", "/cases/status", StatusRequest(number, pin), kind=CaseStatus, retries=3)
+        """Where a case stands. Raises WrongPin, InputError, Unavailable; IntegrityError for a bad receipt."""
+        asked = StatusRequest(number, pin)
+        status = self._exchange.call("POST", "/cases/status", asked, kind=CaseStatus, retries=3)
+        if status.erasure is not None:
+            self.check_erasure(status)
+        return status
 
     def withdraw(self, number: str, pin: str, wait: float = 60.0) -> CaseStatus:
         """Withdraw a case for good; wait so long for the signed receipt, and verify it. May be done again.
@@ -103,17 +112,27 @@ class Device:
         """The receipt of a deleted case: signed by the exchange, with all members' word. Raises IntegrityError."""
         if status.erasure is None:
             raise IntegrityError("receipt: there is none yet")
-        erasure = self._pinned.parties["exchange"].verify(status.erasure, Erasure)
+        erasure = self._verify("exchange", status.erasure, Erasure)
         signers, named = set(), []
         for signed in erasure.receipts:
-            number, receipt = self._pinned.verify_member(signed, EntryReceipt)
-            if receipt.status != "withdrawn" or receipt.member != f"member-{number}":
+            receipt = self._verify(decode(signed.body, EntryReceipt).member, signed, EntryReceipt)
+            if receipt.status != "withdrawn":
                 raise IntegrityError(f"receipt of {receipt.member}: entries are {receipt.status}; expected withdrawn")
-            signers.add(number)
+            signers.add(receipt.member)
             named.append(set(receipt.entries))
-        if len(signers) != len(self._pinned.members) or any(entries != named[0] for entries in named):
+        if signers != {keys.name for keys in self._pinned.members} or any(entries != named[0] for entries in named):
             raise IntegrityError("receipt: a member's word is missing, or the members name different entries")
         return erasure
+
+    def _verify(self, name: str, signed: Signed, kind: type[M]) -> M:
+        """What a party signed, under the manifest in force or one before it. Raises IntegrityError."""
+        for pinned in reversed(self._followed):
+            if name in pinned.parties:
+                with suppress(IntegrityError):
+                    return pinned.parties[name].verify(signed, kind)
+        raise IntegrityError(
+            f"{kind.__name__}: not signed by {name[:40]!r} since the pinned manifest; pin the one of then"
+        )
 
     def _fingerprints(self, paths: Sequence[str], variants: str, tell: Progress) -> list[Fingerprint]:
         found: list[Fingerprint] = []

@@ -19,9 +19,11 @@ from protocols.scan.messages import (
     CommitteeKey,
     MatchHandles,
     MatchList,
+    SignedManifest,
     SignedMatchList,
 )
 from protocols.scan.proof_messages import SignedRefusal
+from protocols.scan.store import number_key
 from service.cases import Cases
 from service.config import Settings
 from service.endpoints import Call, Endpoint
@@ -31,6 +33,7 @@ from service.messages import (
     Answered,
     Bank,
     CaseStatus,
+    Manifests,
     OpenCase,
     PlanesFrom,
     Sighted,
@@ -61,6 +64,8 @@ class ExchangeRole(Role):
         self.finds = Finds(self.engine, video_share=VIDEO_RULE.share)
         self._public = self.store.table(f"public {self.pinned.manifest.epoch}")
         self._refusals = self.store.table("refusals")
+        self._manifests = self.store.table("manifests")
+        self._keep_manifest()
         self._work = threading.Event()
         self.steward = Steward(self)
 
@@ -69,6 +74,7 @@ class ExchangeRole(Role):
         people, platform = {"client"}, {"platform"}
         return [
             *super().endpoints(),
+            Endpoint("GET", "/manifests", self._chain, None, Manifests, people, "The manifests so far", limit="read"),
             Endpoint(
                 "POST", "/cases", self._open, OpenCase, CaseStatus, people, "Open a case", _CASE_BYTES, limit="open"
             ),
@@ -104,6 +110,15 @@ class ExchangeRole(Role):
             Endpoint("POST", "/verdicts", self._verdicts, Verdicts, None, platform, "What was done", 1 << 24),
         ]
 
+    def _keep_manifest(self) -> None:
+        """Who pinned an earlier manifest can follow to this one. Raises IntegrityError for an epoch that was before."""
+        epoch = number_key(self.pinned.manifest.epoch)
+        latest = max(self._manifests, default=epoch)
+        if epoch < latest or self._manifests.get(epoch, encode(self.manifest)) != encode(self.manifest):
+            raise IntegrityError(f"manifest: epoch {int.from_bytes(latest)} was in use here; sign one that follows it")
+        with self.step():
+            self._manifests[epoch] = encode(self.manifest)
+
     def background(self) -> None:
         """The steward's work."""
         self.steward.run()
@@ -113,6 +128,9 @@ class ExchangeRole(Role):
         self._work.wait(2.0)
         self._work.clear()
         return 0.0
+
+    def _chain(self, call: Call) -> Manifests:
+        return Manifests([decode(self._manifests[epoch], SignedManifest) for epoch in sorted(self._manifests)])
 
     # People ------------------------------------------------------------------------------------------------------
 

@@ -42,11 +42,12 @@ class MemberRole(Role):
         blocks.mkdir(exist_ok=True)
         self.member = Member(number, blocks, self.store, self.bare_identity, settings.unfinished)
         with self.step():
-            if not self.member.restore(
+            before = self.member.restore(
                 allow_insecure=settings.allow_insecure, allow_unsafe_threshold=settings.allow_unsafe_threshold
-            ):
+            )
+            if not before or self.member.pinned.digest != self.pinned.digest:
                 self.member.adopt(self.manifest, self.pinned)
-        self._refusals = self.store.table("refusals")
+        self._refusals = self.store.table(f"refusals {self.pinned.manifest.epoch}")
         self._planes: dict[tuple[int, int], Iterator[PlaneShares]] = {}
 
     def endpoints(self) -> Sequence[Endpoint]:

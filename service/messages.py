@@ -16,7 +16,7 @@ from datetime import date, datetime
 from typing import Literal
 
 from protocols.ledger import Message
-from protocols.scan.messages import BlockSignatures, PlaneShares, SealedEntry, SignedReceipt
+from protocols.scan.messages import BlockSignatures, PlaneShares, SealedEntry, SignedManifest, SignedReceipt
 from protocols.scan.proof_messages import SignedRefusal
 from protocols.scan.sealing import Signed
 
@@ -105,6 +105,12 @@ class Bank(Message, frozen=True):
     """What is published: for each block its version and the members' signatures."""
 
     blocks: list[BlockSignatures]
+
+
+class Manifests(Message, frozen=True):
+    """Every manifest that was in force here, in order; the last one is."""
+
+    chain: list[SignedManifest]
 
 
 class PlanesFrom(Message, frozen=True):

@@ -60,7 +60,8 @@ class Exchange:
         folder: Path,
         store: Tables | None = None,
     ) -> None:
-        """folder: where blocks are kept. store: entries outlive the epoch there; the rest is the epoch's own.
+        """folder: where blocks are kept. store: entries outlive the epoch there, and versions go on; the rest is the
+        epoch's own.
 
         A batch under check is in no table: members forget it (`abandon_batch`), and its entries are sent again.
         """
@@ -84,7 +85,7 @@ class Exchange:
         self.refusals: list[ProofRefusal] = []
         self._handles: dict[bytes, str] = {}
         self._resolved = store.table("resolved")
-        self._counters = store.table(f"counters {epoch}")
+        self._counters = store.table("counters")
         self._maps = store.table(f"maps {epoch}")
         self._signatures = store.table(f"published {epoch}")
         self._touched = store.table(f"touched {epoch}")
@@ -105,6 +106,9 @@ class Exchange:
         self.version = max((slots.version for slots in self.blocks.values()), default=0)
         for key, body in self._signatures.items():
             self._published[int.from_bytes(key)] = decode(body, BlockSignatures)
+        served = {self._path(block, published.version) for block, published in self._published.items()}
+        for path in set(self._folder.glob("block-*")) - served:
+            path.unlink()
 
     # Enrolling ---------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from protocols.base import ConfigurationError, IntegrityError, MessageError
@@ -66,6 +67,34 @@ class Pinned:
             except IntegrityError:
                 continue
         raise IntegrityError(f"{kind.__name__}: no member's signature verifies")
+
+
+def follow(
+    chain: Sequence[SignedManifest],
+    expected_digest: bytes,
+    *,
+    allow_insecure: bool = False,
+    allow_unsafe_threshold: bool = False,
+) -> list[Pinned]:
+    """The pinned manifest of a chain and all that follow it, each signed by two members of the one before.
+
+    Raises IntegrityError if the pinned one is not in it, and what `Pinned` raises.
+    """
+    digests = [digest("manifest", signed.manifest) for signed in chain]
+    if expected_digest not in digests:
+        raise IntegrityError("manifest: the one that is pinned is neither in use nor any before it")
+    followed: list[Pinned] = []
+    for signed in chain[digests.index(expected_digest) :]:
+        followed.append(
+            Pinned(
+                signed,
+                expected_digest,
+                followed[-1] if followed else None,
+                allow_insecure=allow_insecure,
+                allow_unsafe_threshold=allow_unsafe_threshold,
+            )
+        )
+    return followed
 
 
 def check_agreed(manifest: Manifest, agreed: Manifest) -> None:

@@ -102,7 +102,17 @@ class Member:
         self.adopt(signed, pinned)
 
     def adopt(self, signed: SignedManifest, pinned: Pinned) -> None:
-        """Use a manifest that is pinned already, by a digest that people compared; ready for the ceremony."""
+        """Use a manifest that is pinned already, by a digest that people compared; ready for the ceremony.
+
+        The key share of the epoch before is forgotten: what was encrypted then, nobody can decrypt any more. Entries
+        outlive it. Raises IntegrityError for an epoch that does not follow.
+        """
+        if b"manifest" in self._kept:
+            earlier = decode(decode(self._kept[b"manifest"], SignedManifest).manifest, Manifest).epoch
+            if pinned.manifest.epoch <= earlier:
+                raise IntegrityError(f"manifest: epoch {pinned.manifest.epoch} does not follow {earlier}, in use here")
+            for name in (f"key {earlier}", f"maps {earlier}", f"signed {earlier}", "sessions", "deals"):
+                self._store.table(name).clear()
         self._use(pinned)
         self._kept[b"manifest"] = encode(signed)
         self.ceremony = Ceremony(self.number, self.identity, pinned, pinned.parameters)
