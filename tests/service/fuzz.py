@@ -86,7 +86,8 @@ def hunt(app, *, me=None, receiver="exchange", examples=50, snapshot=None, away=
     """Counter of (endpoint, status) over `examples` fitting and as many unfitting requests an endpoint.
 
     me: the party that signs; None for a client. snapshot: state that no refused request may change. away: statuses from
-    500 on that are fine, as 503 where no member runs. skip: labels of endpoints, "GET /health", to leave out. start: another number, other requests.
+    500 on that are fine, as 503 where no member runs. skip: labels of endpoints, "GET /health", to leave out.
+    start: another number for other requests.
     """
     document = _document(app, me, receiver)
     seen = Counter()

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from service import pins, steps
-from service.messages import CaseStatus, Sighted, StatusRequest, Upload, Verdicts
-from service.requests import outgoing
+from service.messages import CaseStatus, Sighted, Upload, Verdicts
 from tests.service import fuzz
 from tests.service.roles import deployed, person, sealed_case, state, wait_for
 
