@@ -13,10 +13,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from experiments import ExperimentError, demo, demo_tables
-from experiments.datasets import open_dataset
 from hashing import ALGORITHMS, FingerprintError, HashingError, hash_image, hash_video, is_video, rule_for
 from hashing.variants import SETS
+from protocols.base import ConfigurationError
 from protocols.base import Progress as Tell
 from service import cli, cli_setup
 
@@ -34,7 +33,7 @@ def _print_version(wanted: bool) -> None:
         try:
             typer.echo(f"hushmatch {version('hushmatch')}")
         except PackageNotFoundError:
-            _complain(ExperimentError("hushmatch is not installed, so it has no version; run `make .venv/.demo`"))
+            _complain(ConfigurationError("hushmatch is not installed, so it has no version; run `make .venv/.demo`"))
             raise typer.Exit(1) from None
         raise typer.Exit()
 
@@ -71,6 +70,9 @@ def demo_command(
 
     Exit code 1 if a protocol that claims to be exact disagrees with plaintext.
     """
+    from experiments import ExperimentError, demo, demo_tables  # not for a role's process, which starts sooner without
+    from experiments.datasets import open_dataset
+
     try:
         with _progress() as tell:
             report = demo.run(demo.prepare(open_dataset(photos), variants, tell), tell)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import UTC, date, datetime
 from typing import cast
 
-from sqlalchemy import Engine, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Engine, delete, exists, func, select, update
 from sqlalchemy.exc import IntegrityError as RowExists
 from sqlalchemy.orm import Session
 
@@ -232,6 +232,18 @@ class Cases:
             cases = session.scalars(select(Withdrawal.case).where(Withdrawal.member == member)).all()
             return [(case, _entries(session, case)) for case in cases]
 
+    def confirmations(self, member: int) -> int:
+        """How many withdrawals a member has confirmed, ever."""
+        with transaction(self._engine) as session:
+            return session.scalar(select(func.count()).select_from(Receipt).where(*_withdrawn_at(member))) or 0
+
+    def confirmed_by(self, member: int) -> list[list[bytes]]:
+        """The entries of each withdrawal that a member has confirmed, as it was told them: deleted cases too."""
+        with transaction(self._engine) as session:
+            rows = session.scalars(select(Receipt).where(*_withdrawn_at(member))).all()
+        opened = (self._sealer.open(row.body, Receipt.__tablename__, row.case + row.digest) for row in rows)
+        return [decode(decode(body, SignedReceipt).body, EntryReceipt).entries for body in opened]
+
     def confirm(self, case: bytes, member: int, receipt: SignedReceipt, store: SqlStore | None = None) -> None:
         """A member forgot a withdrawn case's entries; its signature is already verified.
 
@@ -303,6 +315,10 @@ def _get(session: Session, case: bytes, lock: bool = False) -> Case:
     if row is None:
         raise UnknownCase("case: there is none of this id")
     return row
+
+
+def _withdrawn_at(member: int) -> tuple[ColumnElement[bool], ...]:
+    return Receipt.member == member, Receipt.status == "withdrawn"
 
 
 def _entries(session: Session, case: bytes) -> list[bytes]:

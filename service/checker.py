@@ -2,7 +2,8 @@
 
 It drives its own scans: it calls members A and B, who follow each other's letters, and the third member for what they
 compare with, of which some is kept in stock, so that any one member may be away for a while. Which two decrypt is tried
-in turn. A scan that fails is begun anew, with fresh encryptions of zero.
+in turn. A scan that fails is begun anew, with fresh encryptions of zero. One that an earlier process left open is given
+up at the members.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from shlex import split as split_command
 
@@ -33,7 +35,7 @@ from protocols.scan.messages import BlockDigest, BlockPlanes, CommitteeKey, Sign
 from service.atrest import load_identity
 from service.config import Settings, digest_of, passphrase
 from service.endpoints import Call, Endpoint
-from service.errors import Forbidden, Unavailable
+from service.errors import Forbidden, LimitReached, Unavailable
 from service.hook import Hook
 from service.logs import Event, log
 from service.messages import Bank, Checked, CheckFiles, Hit, Sighted, Sightings, Synced, Verdicts
@@ -44,7 +46,9 @@ from service.uploads import prepare
 from service.web import Health
 
 PAIRS = ((1, 2), (2, 3), (3, 1))
-_TRIES = 4  # of a batch, while members restart or the bank changes
+_TRIES = 4  # of a batch, while too few members are there
+_PATIENCE = 120.0  # seconds of one batch, while the bank changes
+_RETRIES = 7  # of what may be said again, while the exchange starts anew: 25 s
 _SYNC_SECONDS = 60.0
 _PAUSE = 2.0
 
@@ -68,20 +72,11 @@ class PlatformRole(Role):
         self._checker: Checker | None = None
         self._stock: dict[tuple[tuple[int, int], int], list[bytes]] = defaultdict(list)
         self._first_pair = 0
-        self.metrics.watch("bank_version", "Newest version of the bank", self._version)
-        self.metrics.watch_by("stock", "Batches that were dealt ahead for two members", "pair", self._dealt)
         self._scanning, self._hooking = threading.Lock(), threading.Lock()
+        self._open = self.store.table("open")  # session -> the pair that has it
         called = self.store.table("called")
         target = settings.hook if settings.hook.startswith(("http://", "https://")) else split_command(settings.hook)
         self._hook = Hook(target, called, keep=self.store.commit) if settings.hook else None
-
-    def _version(self) -> int:
-        blocks = {} if self._checker is None else self._checker.blocks
-        return max((installed.version for installed in list(blocks.values())), default=0)
-
-    def _dealt(self) -> dict[str, float]:
-        stock = list(self._stock.items())
-        return {f"{a} {b}": sum(len(deals) for (pair, _), deals in stock if pair == (a, b)) for a, b in PAIRS}
 
     # The bank ----------------------------------------------------------------------------------------------------
 
@@ -98,6 +93,8 @@ class PlatformRole(Role):
             parameters = self.pinned.parameters
             a = common_polynomial(parameters, self.pinned.manifest.epoch, self.pinned.raw)
             key = PublicKey(a, read_committee_key(told, parameters))
+            for session, pair in list(self._open.items()):
+                self._give_up(session, pair)
             self._checker = Checker(self.bare_identity, self.pinned, parameters, key, self._blocks, store=self.store)
         return self._checker
 
@@ -140,40 +137,60 @@ class PlatformRole(Role):
 
     def _scan(self, hashes: NDArray[np.uint8], block: int) -> list[tuple[int, bytes]]:
         """One batch against one block: every pair of members is tried, and the block fetched anew if it changed."""
-        failed: HushmatchError | None = None
-        for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(_PAUSE * attempt)
-                self.sync()
+        until = time.monotonic() + _PATIENCE
+        for attempt in itertools.count(1):
+            failed: list[HushmatchError] = []
             for turn in range(len(PAIRS)):
                 index = (self._first_pair + turn) % len(PAIRS)
                 try:
                     found = self._answer(hashes, block, PAIRS[index])
-                except Unavailable as error:
-                    failed = error
-                    continue
-                except (ReplayError, StaleVersion) as error:  # a member lost its stock, or the bank changed
-                    failed = error
-                    self._stock.clear()
-                    break
-                self._first_pair = index
-                return found
-        raise failed or Unavailable("no pair of members answers")
+                except (Unavailable, LimitReached, StaleVersion) as error:  # away, busy, or of another version
+                    failed.append(error)
+                except ReplayError as error:  # a member has started anew: without its stock, and without the session
+                    failed.append(error)
+                    self._drop_stock(PAIRS[index])
+                else:
+                    self._first_pair = index
+                    return found
+            away = [error for error in failed if isinstance(error, Unavailable)]
+            if time.monotonic() > until or (len(away) == len(PAIRS) and attempt >= _TRIES):
+                break
+            time.sleep(min(_PAUSE * attempt, _PAUSE * _TRIES))
+            with suppress(Unavailable, StaleVersion):  # tried again with the next attempt
+                self.sync()
+        if away:
+            raise Unavailable("no two members answer: " + "; ".join(sorted({error.reason for error in away})))
+        raise failed[-1]
+
+    def _drop_stock(self, pair: tuple[int, int]) -> None:
+        for key in [key for key in self._stock if key[0] == pair]:
+            del self._stock[key]
+
+    def _give_up(self, session: bytes, pair: bytes) -> None:
+        for number in pair:
+            self._members[number].sessions.abandon(session)
+        with self.step():
+            self._open.pop(session, None)
 
     def _answer(self, hashes: NDArray[np.uint8], block: int, pair: tuple[int, int]) -> list[tuple[int, bytes]]:
         checker = self.connect()
         a, b = (self._members[number] for number in pair)
         with self.step():
             scanned = checker.scan(hashes, block, pair)
-        return matching.answer(
-            self._wire,
-            RemoteExchange(self._exchange),  # type: ignore[arg-type]
-            checker,
-            a,  # type: ignore[arg-type]
-            b,  # type: ignore[arg-type]
-            scanned,
-            lambda lanes: self._next_deal(pair, lanes),
-        )
+            self._open[scanned.session] = bytes(pair)
+        try:
+            return matching.answer(
+                self._wire,
+                RemoteExchange(self._exchange),  # type: ignore[arg-type]
+                checker,
+                a,  # type: ignore[arg-type]
+                b,  # type: ignore[arg-type]
+                scanned,
+                lambda lanes: self._next_deal(pair, lanes),
+            )
+        finally:
+            with self.step():
+                del self._open[scanned.session]
 
     def _next_deal(self, pair: tuple[int, int], lanes: int) -> bytes:
         stock = self._stock[pair, lanes]
@@ -208,7 +225,8 @@ class PlatformRole(Role):
         found = uploads.group(self.scan(uploads.hashes, tell)) if len(uploads.hashes) else []
         told = Sightings([])
         if found:
-            told = self._exchange.call("POST", "/sightings", Sighted([one.upload for one in found]), kind=Sightings)
+            sighted = Sighted([one.upload for one in found])
+            told = self._exchange.call("POST", "/sightings", sighted, kind=Sightings, retries=_RETRIES)
         hits = [
             Hit(one.path, one.upload.kind, handles)
             for one, handles in zip(found, told.uploads, strict=True)

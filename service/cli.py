@@ -265,7 +265,9 @@ def _show(status: Any) -> None:
             f"{row.platform:12} searched {until}; {row.matches} matches: {row.blocked} blocked,"
             f" {row.not_blocked} not blocked, {row.pending_review} pending review"
         )
-    if status.awaiting:
+    if status.awaiting and status.status == "received":
+        typer.echo(f"Waiting for member {', '.join(map(str, status.awaiting))}, away now: all three check new entries")
+    elif status.awaiting:
         typer.echo(f"Waiting for the word of member {', '.join(map(str, status.awaiting))}; it matches no more already")
     if status.erasure is not None:
         typer.echo("Receipt      signed by the exchange and all three members; it verifies")

@@ -49,11 +49,7 @@ class MemberRole(Role):
                 self.member.adopt(self.manifest, self.pinned)
         self._refusals = self.store.table(f"refusals {self.pinned.manifest.epoch}")
         self._planes: dict[tuple[int, int], Iterator[PlaneShares]] = {}
-        shares = self.store.table("shares")
-        self.metrics.watch("entries", "Entries whose shares are kept", lambda: len(shares))
-        self.metrics.watch("bank_version", "Newest version of the bank", lambda: self.member.custody.version)
-        self.metrics.watch("open_sessions", "Batches under way", lambda: self.member.sessions.open)
-        self.metrics.watch("has_key", "1: the ceremony is done", lambda: self._has_key)
+        self._told = False  # what was withdrawn while this process was not there
 
     def endpoints(self) -> Sequence[Endpoint]:
         """What the exchange and platforms may ask."""
@@ -67,6 +63,7 @@ class MemberRole(Role):
                 "POST", "/planes", self._next_planes, NextPlanes, Planes, exchange, "Encrypted shares", limit=None
             ),
             Endpoint("GET", "/state", self._state, None, MemberState, exchange, "Where it stands", limit=None),
+            Endpoint("POST", "/told", self._be_told, None, None, exchange, "It knows all withdrawals", limit=None),
             Endpoint("POST", "/ceremony", self._begin_ceremony, None, None, exchange, "Make the key anew", limit=None),
             Endpoint("GET", "/key", self._key, None, CommitteeKey, driver, "The committee's public key", limit=None),
         ]
@@ -104,6 +101,8 @@ class MemberRole(Role):
             raise ReplayError("ceremony: the key of this epoch is made")
         if not in_ceremony and not self._has_key:
             raise Unavailable(f"{self.name} has no key yet: the exchange has to hold the ceremony first")
+        if path == "sessions.receive_results" and not self._told:
+            raise Unavailable(f"{self.name} has started anew: the exchange has to tell it first what was withdrawn")
 
     def _check_room(self, platform: str) -> None:
         if self.member.sessions.open_of(platform) >= self.settings.sessions:
@@ -128,11 +127,16 @@ class MemberRole(Role):
     def _state(self, asked: Call) -> MemberState:
         with self.step():
             refusals = [decode(body, SignedRefusal) for body in self._refusals.values()]
-            return MemberState(self._has_key, self.member.custody.version, refusals)
+            custody, served = self.member.custody, sorted(self.member.served.items())
+            return MemberState(self._has_key, custody.version, served, custody.entries, custody.withdrawals, refusals)
+
+    def _be_told(self, asked: Call) -> None:
+        self._told = True
 
     def _begin_ceremony(self, asked: Call) -> None:
         with self.step():
-            self._check_ready("ceremony.begin")
+            if self._has_key:
+                self.member.forget_unused_key()
             self.member.ceremony = Ceremony(self.member.number, self.identity, self.pinned, self.pinned.parameters)
 
     def _key(self, asked: Call) -> CommitteeKey:

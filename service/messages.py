@@ -13,23 +13,12 @@ holds them. `status` of a case:
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Literal
-
-from msgspec import Meta
+from typing import Literal
 
 from protocols.ledger import Message
 from protocols.scan.messages import BlockSignatures, PlaneShares, SealedEntry, SignedManifest, SignedReceipt
 from protocols.scan.proof_messages import SignedRefusal
 from protocols.scan.sealing import Signed
-
-MOST_HANDLES = 10_000  # of one message
-_BASE64 = r"^[A-Za-z0-9+/]{21}[AQgw]==$"  # of 16 bytes
-
-Code = Annotated[str, Meta(max_length=64)]  # a case number or PIN; `pins` says what is wrong with one
-Number = Annotated[int, Meta(ge=0, lt=2**31)]
-MemberNumber = Annotated[int, Meta(ge=1, le=3)]
-Handle = Annotated[bytes, Meta(min_length=16, max_length=16, extra_json_schema={"pattern": _BASE64})]
-File = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 
 CaseState = Literal["received", "active", "refused", "withdrawn", "deleted"]
 EntryState = Literal["received", "accepted", "refused", "withdrawn"]
@@ -51,24 +40,24 @@ HELP_FOR_MINORS = (
 class OpenCase(Message, frozen=True):
     """A new case under a number and PIN that the client made. adult: the person said that they are 18 or older."""
 
-    case: Code
-    pin: Code
+    case: str
+    pin: str
     adult: bool
-    entries: Annotated[list[SealedEntry], Meta(max_length=10_000)]
+    entries: list[SealedEntry]
 
 
 class StatusRequest(Message, frozen=True):
     """Asks for a case's status."""
 
-    case: Code
-    pin: Code
+    case: str
+    pin: str
 
 
 class WithdrawalRequest(Message, frozen=True):
     """Asks to stop matching a case, for good."""
 
-    case: Code
-    pin: Code
+    case: str
+    pin: str
 
 
 class PlatformStatus(Message, frozen=True):
@@ -99,7 +88,10 @@ class SignedErasure(Signed, frozen=True):
 
 
 class CaseStatus(Message, frozen=True):
-    """A case as its person sees it. received, accepted, refused: how many of its entries. awaiting: member numbers."""
+    """A case as its person sees it. received, accepted, refused: how many of its entries.
+
+    awaiting: members that are away, while it is `received`; those whose word is missing, while it is `withdrawn`.
+    """
 
     status: CaseState
     opened_on: date
@@ -127,15 +119,15 @@ class Manifests(Message, frozen=True):
 class PlanesFrom(Message, frozen=True):
     """The first plane that is wanted."""
 
-    first: Number = 0
+    first: int = 0
 
 
 class NextPlanes(Message, frozen=True):
     """Asks a member for the next planes of a share of a block, `step` at once."""
 
-    block: Number
-    share: MemberNumber
-    step: Annotated[int, Meta(ge=1, le=64)]
+    block: int
+    share: int
+    step: int
 
 
 class Planes(Message, frozen=True):
@@ -145,18 +137,24 @@ class Planes(Message, frozen=True):
 
 
 class MemberState(Message, frozen=True):
-    """Where a member stands. has_key: the ceremony is done. refusals: its word on proofs that it refused."""
+    """Where a member stands. has_key: the ceremony is done. refusals: its word on proofs that it refused.
+
+    blocks: (block, version) that it answers batches about. entries, withdrawals: how many it holds, and was told.
+    """
 
     has_key: bool
     version: int
+    blocks: list[tuple[int, int]]
+    entries: int
+    withdrawals: int
     refusals: list[SignedRefusal]
 
 
 class Answered(Message, frozen=True):
     """Both members' match lists of a session, as letters to the exchange, and the pair."""
 
-    lists: Annotated[list[bytes], Meta(min_length=2, max_length=2)]
-    pair: Annotated[list[MemberNumber], Meta(min_length=2, max_length=2)]
+    lists: list[bytes]
+    pair: list[int]
 
 
 class Upload(Message, frozen=True):
@@ -166,14 +164,14 @@ class Upload(Message, frozen=True):
     """
 
     kind: MediaKind
-    frames: Annotated[int, Meta(ge=1, lt=2**31)]
-    matched: Annotated[list[Annotated[list[Handle], Meta(max_length=MOST_HANDLES)]], Meta(max_length=MOST_HANDLES)]
+    frames: int
+    matched: list[list[bytes]]
 
 
 class Sighted(Message, frozen=True):
     """Which handles belong to which upload."""
 
-    uploads: Annotated[list[Upload], Meta(max_length=MOST_HANDLES)]
+    uploads: list[Upload]
 
 
 class Sightings(Message, frozen=True):
@@ -185,7 +183,7 @@ class Sightings(Message, frozen=True):
 class CheckFiles(Message, frozen=True):
     """Files on the platform's own disk, to be compared with the bank."""
 
-    paths: Annotated[list[File], Meta(max_length=100_000)]
+    paths: list[str]
 
 
 class Hit(Message, frozen=True):
@@ -213,4 +211,4 @@ class Synced(Message, frozen=True):
 class Verdicts(Message, frozen=True):
     """What a platform did about sightings of its own: (sighting handle, verdict)."""
 
-    sightings: Annotated[list[tuple[Handle, Verdict]], Meta(max_length=MOST_HANDLES)]
+    sightings: list[tuple[bytes, Verdict]]

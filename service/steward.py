@@ -3,14 +3,20 @@
 Everything that it has to do follows from its database, so that it goes on after a crash where it was: cases that are
 `received` are checked; entries that stand in no published block get slots; what a member has not confirmed is told it
 again. New entries and new versions take all three members; while one is away they wait. A withdrawal takes effect at
-each member that is there at once.
+each member that is there at once; one that comes back is told it before it answers platforms. Only where the two that
+are there could not answer them, because a version broke off, is the next one made without the third; it gets one when
+it is back.
+
+A member that was restored from an old copy of its disk is noticed by what it says that it holds: it is told again all
+that it confirmed. NOT repaired here: entries that it does not hold. Blocks are then made without it, and nothing new is
+checked, until it is replaced.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from protocols.base import HushmatchError, IntegrityError
@@ -44,7 +50,7 @@ class _OnDisk:
 
     def __init__(self, role: ExchangeRole) -> None:
         self._role = role
-        self.build = role.exchange.build
+        self.build, self.drop_replaced = role.exchange.build, role.exchange.drop_replaced
 
     def adopt(self, message: SlotMap) -> None:
         with self._role.step():
@@ -55,8 +61,7 @@ class _OnDisk:
         with role.step():
             published = role.exchange.publish(block, signatures)
             slots = role.exchange.blocks[block]
-            entries = [entry.tobytes() for entry in slots.entries[slots.live]]
-            role.cases.placed(block, slots.version, entries, role.store)
+            role.cases.placed(block, slots.version, slots.standing(), role.store)
         return published
 
 
@@ -71,6 +76,7 @@ class Steward:
         self._tidied = 0.0
         self._fresh = True  # what an earlier process left half-checked is given up before it comes again
         self.waiting_for = ""
+        self.away: set[int] = set()
 
     def run(self) -> None:
         """Until the role ends."""
@@ -97,28 +103,77 @@ class Steward:
 
     def once(self) -> None:
         """Everything that is due. Raises Unavailable where a member that it takes is away."""
-        self._deliver_all()
-        states = self._states()
+        states, missing = self._reach()
         if self._role.committee_key is None:
-            self._found(states)
-        self._collect(states)
+            if missing is not None:
+                raise missing
+            self._found(list(states.values()))
+            return
+        self._collect(list(states.values()))
+        if missing is not None:
+            self._keep_serving(states)
+            raise missing
         for case, entries in self._role.cases.received(_CASES):
             self._check(case, entries)
         self._fresh = False
-        self._update(max(state.version for state in states))
+        behind = self._behind(states)
+        if behind or self._role.exchange.stale():
+            self._update(states, behind)
         self._erase()
         if time.time() - self._tidied > _DAY:
             self._role.tidy()
             self._tidied = time.time()
 
-    def _states(self) -> list[MemberState]:
-        return [peer.call("GET", "/state", kind=MemberState) for peer in self._peers.values()]
+    def _reach(self) -> tuple[dict[int, MemberState], Unavailable | None]:
+        """Where the members that are there stand, now that they know of all withdrawals; why another one is missed."""
+        states, missing = {}, None
+        for member in self.members:
+            try:
+                state = self._tell(member)
+                if state.has_key and state.entries < self._role.exchange.enrolled:
+                    raise Unavailable(
+                        f"{member.name} lacks entries that it had accepted: restored from an old copy, or not all of"
+                        " its database; it has to be replaced"
+                    )
+                states[member.number] = state
+            except Unavailable as error:
+                missing = missing or error
+        self.away = {member.number for member in self.members} - states.keys()
+        return states, missing
+
+    def _tell(self, member: RemoteMember) -> MemberState:
+        """What was withdrawn while it was away, and what it confirmed and does not know; then it may answer."""
+        role, peer = self._role, self._peers[member.number]
+        confirmed = role.cases.confirmations(member.number)
+        state = peer.call("GET", "/state", kind=MemberState)
+        if state.has_key:
+            if state.withdrawals < confirmed:
+                for entries in role.cases.confirmed_by(member.number):
+                    member.custody.withdraw(role.exchange.to_forget(entries))
+                state = peer.call("GET", "/state", kind=MemberState)
+            away = self.deliver(member)
+            if away is not None:
+                raise away
+            peer.call("POST", "/told")
+        return state
+
+    def _behind(self, states: Mapping[int, MemberState]) -> frozenset[int]:
+        """Published blocks about which one of these members answers no batches."""
+        published = {signed.block: signed.version for signed in self._role.exchange.published()}
+        told = [dict(state.blocks) for state in states.values()]
+        return frozenset(
+            block for block, version in published.items() if any(served.get(block) != version for served in told)
+        )
+
+    def _keep_serving(self, states: Mapping[int, MemberState]) -> None:
+        """With one member missing: a version for the other two, if they answer no platform about some block."""
+        behind = self._behind(states)
+        if len(states) == len(MEMBERS) - 1 and behind:
+            self._update(states, behind)
 
     def _found(self, states: list[MemberState]) -> None:
         """The ceremony. Raises IntegrityError if it broke off when some members had concluded it."""
-        if any(state.has_key for state in states):
-            if not all(state.has_key for state in states):
-                raise IntegrityError("ceremony: it broke off at its end; sign a manifest of a new epoch")
+        if all(state.has_key for state in states):
             keys = [self._peers[number].call("GET", "/key", kind=CommitteeKey) for number in MEMBERS]
             if any(key.b != keys[0].b for key in keys):
                 raise IntegrityError("ceremony: the members made different public keys")
@@ -147,31 +202,32 @@ class Steward:
         try:
             receipts = enrolling.check(self._wire, self.members, parts)  # type: ignore[arg-type]
             with role.step():
+                if role.cases.status(case).status != "received":  # its person has withdrawn it meanwhile
+                    role.exchange.abandon_batch(batch)
+                    return
                 role.exchange.settle(batch, receipts)
                 told = [decode(one.body, EntryReceipt) for one in receipts[1]]
                 by_status = {receipt.status: receipt.entries for receipt in told}
-                kept = role.cases.settle(
-                    case, by_status.get("accepted", []), by_status.get("refused", []), receipts, role.store
-                )
-                if not kept and by_status.get("accepted"):
-                    role.exchange.withdraw(name)  # its person has withdrawn it meanwhile
+                accepted, refused = by_status.get("accepted", []), by_status.get("refused", [])
+                role.cases.settle(case, accepted, refused, receipts, role.store)
         except HushmatchError:
             self._fresh = True
             with role.step():
                 role.exchange.abandon_batch(batch)
             raise
 
-    def _update(self, members_at: int) -> None:
-        role = self._role
+    def _update(self, states: Mapping[int, MemberState], behind: frozenset[int]) -> None:
+        """The next version, by these members."""
+        role, present = self._role, [member for member in self.members if member.number in states]
+        away = next((number for number in MEMBERS if number not in states), None)
+        above = max(state.version for state in states.values())
         with role.step():
-            if not role.exchange.stale():
-                return
-            slot_map = role.exchange.assign(None, role.exchange.tombstoned(), above=members_at)
-        keepers = {member.name: member.bank for member in self.members} if role.pinned.manifest.proofs else {}
+            slot_map = role.exchange.assign(away, role.exchange.tombstoned() | behind, above)
+        keepers = {member.name: member.bank for member in present} if role.pinned.manifest.proofs else {}
         enrolling.update(
             self._wire,
             _OnDisk(role),  # type: ignore[arg-type]
-            self.members,  # type: ignore[arg-type]
+            present,  # type: ignore[arg-type]
             slot_map,
             keepers,  # type: ignore[arg-type]
             lambda what, done, total: None,
@@ -179,12 +235,6 @@ class Steward:
         )
 
     # Withdrawal --------------------------------------------------------------------------------------------------
-
-    def _deliver_all(self) -> None:
-        """Tell every member that is there what it has not confirmed. Raises Unavailable, after all are tried."""
-        away = [error for member in self.members if (error := self.deliver(member)) is not None]
-        if away:
-            raise away[0]
 
     def deliver(self, member: RemoteMember) -> Unavailable | None:
         """Tell one member what it has not confirmed; why it could not be reached, if so."""

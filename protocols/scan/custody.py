@@ -117,6 +117,21 @@ class Custody:
             if signed is not None:
                 self.block_digests[block] = signed
 
+    @property
+    def entries(self) -> int:
+        """How many entries it holds shares of."""
+        return len(self._shares)
+
+    @property
+    def withdrawals(self) -> int:
+        """How many withdrawals it was told, in all epochs."""
+        return len(self._withdrawals)
+
+    @property
+    def used(self) -> bool:
+        """Whether a block was begun under this epoch's key."""
+        return bool(self._maps or self._signed)
+
     def use_keys(self, public_key: PublicKey, pair_keys: dict[int, bytes]) -> None:
         """What the ceremony gave."""
         self._public_key, self._pair_keys = public_key, pair_keys

@@ -85,6 +85,7 @@ def update(
                 signatures = [send(m.name, "exchange", m.sign_block(asked[m.name])) for m in members]
                 digests.append(built)
         published = exchange.publish(block, signatures)
+        exchange.drop_replaced()
         for name, keeper in keepers.items():
             received = send("exchange", name, published)
             with wire.cpu(name):

@@ -101,14 +101,12 @@ class Exchange:
         placed: set[bytes] = set()
         for slots in self.blocks.values():
             slots.keep(self._case_of)
-            placed |= {entry.tobytes() for entry in slots.entries[slots.live]}
+            placed |= slots.standing()
         self._waiting = [entry for entry in self._case_of if entry not in placed]
         self.version = max((slots.version for slots in self.blocks.values()), default=0)
         for key, body in self._signatures.items():
             self._published[int.from_bytes(key)] = decode(body, BlockSignatures)
-        served = {self._path(block, published.version) for block, published in self._published.items()}
-        for path in set(self._folder.glob("block-*")) - served:
-            path.unlink()
+        self.drop_replaced()
 
     # Enrolling ---------------------------------------------------------------------------------------------------
 
@@ -170,11 +168,6 @@ class Exchange:
 
     # Blocks ------------------------------------------------------------------------------------------------------
 
-    @property
-    def waiting(self) -> int:
-        """How many accepted entries stand in no published block yet."""
-        return len(self._waiting)
-
     def stale(self) -> bool:
         """Whether a new version is due: entries wait, withdrawn ones still stand, or a version broke off."""
         return bool(self._waiting or self._touched or self.tombstoned())
@@ -191,17 +184,20 @@ class Exchange:
         per_lane = p.slots_per_lane
         version = max(self.version, above, read_number(self._counters, b"assigned")) + 1
         self._counters[b"assigned"] = number_key(version)
-        rebuild = rebuild | {int.from_bytes(block) for block in self._touched}
-        waiting = np.frombuffer(b"".join(self._waiting), dtype=np.uint64).reshape(-1, 2)
+        broken_off = {int.from_bytes(block) for block in self._touched}
+        rebuild = rebuild | broken_off
+        standing = set().union(*(self.blocks[block].standing() for block in broken_off & self.blocks.keys()))
+        unplaced = [entry for entry in self._waiting if entry not in standing]
+        waiting = np.frombuffer(b"".join(unplaced), dtype=np.uint64).reshape(-1, 2)
         changed: dict[int, BlockSlots] = {block: self._compacted(block, version) for block in rebuild}
         block = 0
         while len(waiting):
             now = changed.get(block) or (self._compacted(block, version) if block in self.blocks else None)
-            standing = len(now.slots) if now else 0
-            room = p.lanes * per_lane - standing
+            taken_up = len(now.slots) if now else 0
+            room = p.lanes * per_lane - taken_up
             if room > 0:
                 taken, waiting = waiting[:room], waiting[room:]
-                lanes = max(now.lanes if now else 1, -(-(standing + len(taken)) // per_lane))
+                lanes = max(now.lanes if now else 1, -(-(taken_up + len(taken)) // per_lane))
                 used = now.slots if now else np.empty(0, dtype=np.int64)
                 free = np.setdiff1d(np.arange(lanes * per_lane), used, assume_unique=True)
                 slots = np.concatenate([used, _random_choice(free, len(taken))])
@@ -268,7 +264,7 @@ class Exchange:
             member, told = self._pinned.verify_member(signed, BlockDigest)
             if told.digest != self._digests[block]:
                 raise IntegrityError(f"block {block}: member-{member} signed another digest")
-        slots, before = self.blocks[block], self._published.get(block)
+        slots = self.blocks[block]
         placed = {entry.tobytes() for entry in slots.entries}
         self._waiting = [entry for entry in self._waiting if entry not in placed]
         published = self._published[block] = BlockSignatures(slots.version, block, signatures)
@@ -278,9 +274,18 @@ class Exchange:
         )
         self._signatures[number_key(block)] = encode(published)
         self._touched.pop(number_key(block), None)
-        if before is not None:
-            self._path(block, before.version).unlink(missing_ok=True)
         return published
+
+    def drop_replaced(self) -> None:
+        """Remove the files of blocks that are not published any more, once it is on disk that others are."""
+        current = {self._path(block, published.version) for block, published in self._published.items()}
+        for path in set(self._folder.glob("block-*")) - current:
+            path.unlink()
+
+    @property
+    def enrolled(self) -> int:
+        """How many entries are accepted and not withdrawn."""
+        return len(self._case_of)
 
     def published(self) -> list[BlockSignatures]:
         """What platforms can fetch."""
@@ -330,7 +335,8 @@ class Exchange:
     def resolve(self, signed: tuple[SignedMatchList, SignedMatchList], pair: tuple[int, int]) -> MatchHandles:
         """Handles for the matches that both members of a pair list alike.
 
-        Raises IntegrityError, StaleVersion; ReplayError for a session that was resolved before.
+        Raises IntegrityError; StaleVersion for another version, or where what one of them lists was withdrawn, which
+        the other may know already; ReplayError for a session that was resolved before.
         """
         if len(set(pair)) != 2:
             raise IntegrityError(f"match lists: {pair} is no pair of members")
@@ -341,15 +347,18 @@ class Exchange:
                 raise IntegrityError(f"match list: member-{member} signs for {told.member}")
             lists.append(told)
         a, b = lists
-        if (a.session, a.platform, a.version, a.block) != (b.session, b.platform, b.version, b.block) or (
-            (a.queries, a.slots, a.many) != (b.queries, b.slots, b.many)
-        ):
-            raise IntegrityError(f"match lists of member-{pair[0]} and member-{pair[1]} differ")
+        differ = f"match lists of member-{pair[0]} and member-{pair[1]} differ"
+        if (a.session, a.platform, a.version, a.block) != (b.session, b.platform, b.version, b.block):
+            raise IntegrityError(differ)
         slots = self.blocks.get(a.block)
         if slots is None or slots.version != a.version:
             raise StaleVersion(f"match list: block {a.block}, version {a.version} is not served")
         if a.session in self._resolved:
             raise ReplayError("match lists: the session was resolved before")
+        if slots.withdrawn_at(a.slots + b.slots):
+            raise StaleVersion("match lists: an entry was withdrawn meanwhile; scan again")
+        if (a.queries, a.slots, a.many) != (b.queries, b.slots, b.many):
+            raise IntegrityError(differ)
         cases = [self._case_of[entry] for entry in slots.entries_at(a.slots)]
         handles = [secrets.token_bytes(16) for _ in cases]
         self._resolved[a.session] = b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from protocols.base import ConfigurationError, IntegrityError, MessageError
+from protocols.base import ConfigurationError, IntegrityError, MessageError, ReplayError
 from protocols.ledger import decode, encode
 from protocols.scan.audit import Auditor
 from protocols.scan.blocks import BlockStore
@@ -28,7 +28,7 @@ from protocols.scan.messages import (
 )
 from protocols.scan.parameters import Parameters
 from protocols.scan.proof import check_parameters
-from protocols.scan.sealing import Identity, digest
+from protocols.scan.sealing import Identity, digest, same
 from protocols.scan.session import Sessions
 from protocols.scan.store import Store, Tables, number_key, read_number
 
@@ -177,6 +177,30 @@ class Member:
         keys.update({b"pair %d" % other: key for other, key in pair_keys.items()})
         del self.ceremony
         return committee_key
+
+    def forget_unused_key(self) -> None:
+        """Drop a key of a ceremony that broke off before all had concluded it: it is made anew, from the first step.
+
+        Raises ReplayError once a block was begun under it.
+        """
+        if self.custody.used:
+            raise ReplayError("ceremony: the key of this epoch is made, and in use")
+        self._store.table(f"key {self._pinned.manifest.epoch}").clear()
+        self._use(self._pinned)
+
+    @property
+    def served(self) -> dict[int, int]:
+        """The version of each block that batches are answered about here."""
+        signed = self.custody.block_digests
+        return {
+            block: slots.version
+            for block, slots in self.custody.blocks.items()
+            if block in signed and (not self._pinned.manifest.proofs or self._has(block, signed[block]))
+        }
+
+    def _has(self, block: int, block_digest: bytes) -> bool:
+        installed = self.bank.blocks.get(block)
+        return installed is not None and same(installed.digest, block_digest)
 
     def _use_keys(self, key_share: KeyShare, committee_key: CommitteeKey, pair_keys: dict[int, bytes]) -> None:
         a = common_polynomial(self._parameters, self._pinned.manifest.epoch, self._pinned.raw)

@@ -6,14 +6,8 @@ A `Signed` subclass carries the exact bytes that were signed.
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from msgspec import Meta
-
 from protocols.ledger import Message, MessageKind
 from protocols.scan.sealing import PublicKeys, Signed
-
-Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # as databases and numpy take it
 
 
 class Manifest(Message, frozen=True):
@@ -21,14 +15,14 @@ class Manifest(Message, frozen=True):
 
     protocol: str
     parameter_set: str
-    lanes: Number
-    bits: Number
-    threshold: Number
-    epoch: Number
+    lanes: int
+    bits: int
+    threshold: int
+    epoch: int
     parties: list[PublicKeys]
-    batch: Number
-    match_cap: Number | None
-    daily_results: Number | None
+    batch: int
+    match_cap: int | None
+    daily_results: int | None
     daily_match_share: float | None
     proofs: bool = False
 
@@ -66,8 +60,8 @@ class TestVector(Message, frozen=True):
 class TestShare(Message, frozen=True):
     """A share of a decrypted test vector, opened."""
 
-    dealer: Number
-    pair: list[Number]
+    dealer: int
+    pair: list[int]
     share: memoryview
 
 
@@ -86,9 +80,9 @@ class CommitteeKey(Message, frozen=True):
 class SealedEntry(Message, frozen=True):
     """One entry: random id, commitments C_1..C_3, and for each member its two sealed shares."""
 
-    entry: Annotated[bytes, Meta(max_length=16)]
-    commitments: Annotated[bytes, Meta(max_length=96)]
-    sealed: Annotated[list[Annotated[bytes, Meta(max_length=1 << 14)]], Meta(max_length=3)]
+    entry: bytes
+    commitments: bytes
+    sealed: list[bytes]
 
 
 class CaseEntries(Message, frozen=True):
@@ -119,7 +113,7 @@ class CheckCommitment(Message, frozen=True):
     batch: bytes
     entries_digest: bytes
     toss: bytes
-    bad: list[Number]
+    bad: list[int]
 
 
 class CheckToss(Message, frozen=True):
@@ -133,7 +127,7 @@ class CheckOpening(Message, frozen=True):
     """A member's masked sums z_i of some subsets of a batch: [first, last) of each, five uint64 each."""
 
     batch: bytes
-    bounds: list[tuple[Number, Number]]
+    bounds: list[tuple[int, int]]
     sums: bytes
 
 
@@ -141,8 +135,8 @@ class EntryReceipt(Message, frozen=True):
     """What a member did with entries: "accepted", "refused", "withdrawn" or "abandoned", as of a bank version."""
 
     member: str
-    epoch: Number
-    version: Number
+    epoch: int
+    version: int
     status: str
     entries: list[bytes]
     commitments: list[bytes]
@@ -165,41 +159,41 @@ class SlotMap(Message, frozen=True):
     ((lane * n + coefficient) * 5 + field), in the same order. away: member whose planes others encrypt, if any.
     """
 
-    epoch: Number
-    version: Number
-    blocks: list[Number]
-    lanes: list[Number]
-    counts: list[Number]
+    epoch: int
+    version: int
+    blocks: list[int]
+    lanes: list[int]
+    counts: list[int]
     entries: memoryview
     slots: memoryview
-    away: Number | None
+    away: int | None
 
 
 class SlotMapDigest(Message, frozen=True):
     """A member's digest of the slot map that it was given."""
 
-    version: Number
+    version: int
     digest: bytes
 
 
 class PlaneShares(Message, frozen=True):
     """Encryptions of one share's planes [first, first + count) of a block, by one member."""
 
-    version: Number
-    block: Number
-    share: Number
-    first: Number
-    count: Number
+    version: int
+    block: int
+    share: int
+    first: int
+    count: int
     planes: memoryview
 
 
 class BlockDigest(Message, frozen=True):
     """What a member signs of a block: never two digests for one (epoch, version, block)."""
 
-    epoch: Number
-    version: Number
-    block: Number
-    lanes: Number
+    epoch: int
+    version: int
+    block: int
+    lanes: int
     digest: bytes
 
 
@@ -210,18 +204,18 @@ class SignedBlockDigest(Signed, frozen=True):
 class BlockPlanes(Message, frozen=True):
     """Planes [first, first + count) of a published block."""
 
-    version: Number
-    block: Number
-    first: Number
-    count: Number
+    version: int
+    block: int
+    first: int
+    count: int
     planes: memoryview
 
 
 class BlockSignatures(Message, frozen=True):
     """A published block's signed digests, one a member."""
 
-    version: Number
-    block: Number
+    version: int
+    block: int
     signatures: list[SignedBlockDigest]
 
 
@@ -229,12 +223,12 @@ class ScanHeader(Message, frozen=True):
     """What a platform signs about a batch of results, alike to both members. shares_digest: A's, B's, with proofs."""
 
     session: bytes
-    epoch: Number
-    version: Number
-    block: Number
+    epoch: int
+    version: int
+    block: int
     block_digest: bytes
-    pair: list[Number]
-    batch: Number
+    pair: list[int]
+    batch: int
     platform: str
     c0_digest: bytes
     c1_digest: bytes
@@ -278,7 +272,7 @@ class TripleSeed(Message, frozen=True):
 
     deal: bytes
     seed: bytes
-    words: Number
+    words: int
 
 
 class TripleCorrection(Message, frozen=True):
@@ -286,7 +280,7 @@ class TripleCorrection(Message, frozen=True):
 
     deal: bytes
     seed: bytes
-    words: Number
+    words: int
     corrections: memoryview
     squares: memoryview
 
@@ -295,8 +289,8 @@ class GateOpening(Message, frozen=True):
     """One round of a chunk of the batch's comparison: both masked inputs of every AND gate of the round."""
 
     session: bytes
-    chunk: Number
-    round: Number
+    chunk: int
+    round: int
     masked: memoryview
 
 
@@ -313,11 +307,11 @@ class MatchList(Message, frozen=True):
     member: str
     session: bytes
     platform: str
-    version: Number
-    block: Number
-    queries: list[Number]
-    slots: list[Number]
-    many: list[Number]
+    version: int
+    block: int
+    queries: list[int]
+    slots: list[int]
+    many: list[int]
 
 
 class SignedMatchList(Signed, frozen=True):
@@ -329,8 +323,8 @@ class MatchCounts(Message, frozen=True):
 
     member: str
     session: bytes
-    block: Number
-    counts: list[Number]
+    block: int
+    counts: list[int]
 
 
 class SignedMatchCounts(Signed, frozen=True):
@@ -341,9 +335,9 @@ class MatchHandles(Message, frozen=True):
     """For the platform: an opaque handle for each match, and which queries had more than the cap."""
 
     session: bytes
-    queries: list[Number]
+    queries: list[int]
     handles: list[bytes]
-    many: list[Number]
+    many: list[int]
 
 
 class CaseWithdrawal(Message, frozen=True):
@@ -355,8 +349,8 @@ class CaseWithdrawal(Message, frozen=True):
 class EntryWithdrawal(Message, frozen=True):
     """Entries that members shall stop matching and forget."""
 
-    epoch: Number
-    version: Number
+    epoch: int
+    version: int
     entries: list[bytes]
 
 

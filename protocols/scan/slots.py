@@ -51,6 +51,10 @@ class BlockSlots:
         if gone:
             self.withdraw(gone)
 
+    def standing(self) -> set[bytes]:
+        """The ids of the live entries."""
+        return {entry.tobytes() for entry in self.entries[self.live]}
+
     def live_mask(self) -> Words:
         """Bit planes of live slots, (FIELDS, lanes*n/64): bit r of word c stands for coefficient r*lanes*n/64 + c."""
         live = self.slots[self.live]
@@ -61,6 +65,10 @@ class BlockSlots:
         dead = np.ones(self._size * FIELDS, dtype=np.uint8)
         dead[self.slots[self.live]] = 0
         return dead.reshape(self._size, FIELDS)
+
+    def withdrawn_at(self, slots: list[int]) -> bool:
+        """Whether the entry of one of these slots was withdrawn."""
+        return bool(np.isin(self.slots[~self.live], slots).any())
 
     def entries_at(self, slots: list[int]) -> list[bytes]:
         """The ids of the live entries at these slots. Raises MessageError."""

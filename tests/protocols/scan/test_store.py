@@ -221,3 +221,54 @@ def test_tables_and_counters():
     assert read_number({b"n": number_key(7)}, b"n") == 7
     with pytest.raises(MessageError, match="counter"):
         read_number({b"n": b"7"}, b"n")
+
+
+def test_a_version_that_broke_off_is_made_again_by_the_same_exchange_with_each_entry_once(monkeypatch):
+    rng = np.random.default_rng(7)
+    protocol, oracle = twins()
+    cases, bank, queries = planted(rng, 256, 31)
+    for p in (protocol, oracle):
+        p.enroll(cases, bank)
+
+    def crash(*_):
+        raise ReplayError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol, "_abandon", lambda: None)
+        patch.setattr(enrolling, "_planes", crash)
+        with pytest.raises(ReplayError):
+            protocol.enroll(["later"], ~bank[:1])
+    oracle.enroll(["later"], ~bank[:1])
+    protocol._update(protocol._exchange.assign())
+    protocol._cases.add("later")
+    asked = np.concatenate([queries, ~bank[:1]])
+    assert protocol.match(asked) == oracle.match(asked)
+
+
+def test_a_match_of_what_was_withdrawn_meanwhile_is_scanned_again_and_not_an_attack(monkeypatch):
+    """One member of the pair, or none, knew of it when the lists were made."""
+    rng = np.random.default_rng(8)
+    protocol, _ = twins()
+    rows = rng.integers(0, 256, (2, 32), dtype=np.uint8)
+    protocol.enroll(["a", "b"], rows)
+    kept, honest = [], protocol._exchange.resolve
+    monkeypatch.setattr(protocol._exchange, "resolve", lambda *given: kept.append(given) or honest(*given))
+    protocol.match(rows[:1])
+    protocol.withdraw("a")
+    protocol._exchange._resolved.clear()
+    with pytest.raises(StaleVersion, match="withdrawn meanwhile"):
+        honest(*kept[0])
+
+
+def test_a_key_that_nothing_depends_on_can_be_made_anew():
+    protocol, _ = twins()
+    member = protocol._members[1]
+    before = member.committee_key
+    assert before is not None
+    member.forget_unused_key()
+    assert member.committee_key is None
+    protocol, _ = twins()
+    protocol.enroll(["a"], np.zeros((1, 32), np.uint8))
+    with pytest.raises(ReplayError, match="in use"):
+        protocol._members[1].forget_unused_key()
+    assert protocol._members[1].served == {0: 1}
