@@ -3,10 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow lint tables bench results report notebooks constraints clean
+.PHONY: help demo up test test-slow lint tables bench results report notebooks constraints clean
 
 help:
 	@echo "make demo         run the whole job on real photos: plaintext beside every encrypted protocol"
+	@echo "make up           a whole deployment on this machine, in the folder hushmatch-data, until Ctrl-C"
 	@echo "make test         the tests, without those marked slow"
 	@echo "make test-slow    the tests marked slow (minutes)"
 	@echo "make lint         ruff and mypy"
@@ -20,6 +21,9 @@ help:
 
 demo: $(VENV)/.demo
 	$(BIN)/hushmatch demo
+
+up: $(VENV)/.service
+	$(BIN)/hushmatch up
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope

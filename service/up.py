@@ -135,6 +135,8 @@ def up(folder: Path, say: Callable[[str], None], stop: Callable[[], bool]) -> No
         for name in PARTIES:
             deployment.wait(name)
             say(f"{name} is up")
+        say(f"open a case:    hushmatch case open --config {folder / CLIENT} FILE...")
+        say(f"check uploads:  hushmatch platform check --folder {folder / PLATFORM} FILE...")
         while not stop():
             for name, process in list(deployment.processes.items()):
                 if process.poll() is not None:
