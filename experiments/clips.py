@@ -83,6 +83,7 @@ def encode(
 
     out = io.BytesIO()
     with av.open(out, "w", format=container) as opened:
+        opened.flags |= av.container.Flags.bitexact.value  # no random numbers of the container's own
         stream: Any = None
         for number, frame in enumerate(frames):
             if stream is None:

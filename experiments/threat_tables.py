@@ -1,7 +1,8 @@
-"""The tables of THREAT_MODEL.md, made from the protocols' own tables of messages and the attacks' result file.
+"""The tables of THREAT_MODEL.md, made from protocols' tables of messages, roles' endpoints and the attacks' results.
 
-`python -m experiments.threat_tables` writes them anew, each between `<!-- messages: NAME -->`, or `<!-- attacks -->`,
-and `<!-- end -->`. A protocol without one gets a section at the end. The prose around them is written by people.
+`python -m experiments.threat_tables` writes them anew, each between `<!-- messages: NAME -->`, `<!-- service -->` or
+`<!-- attacks -->`, and `<!-- end -->`. A protocol without one gets a section at the end. The prose around them is
+written by people.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from pathlib import Path
 
 from experiments.lab import REPOSITORY_RESULTS
 from experiments.results import Result, load
+from experiments.service_tables import service_table
 from protocols import available, create
 from protocols.ledger import MessageKind
 
 ATTACKS = "<!-- attacks -->\n"
+SERVICE = "<!-- service -->\n"
 THREAT_MODEL = Path(__file__).parent.parent / "THREAT_MODEL.md"
 
 
@@ -25,6 +28,8 @@ def with_tables(text: str) -> str:
             if start not in text:
                 text += f"\n## {name}\n\nBeyond the matches, it reveals: {capabilities.reveals}.\n\n{start}{end}\n"
             text = _replaced(text, start, _table(type(create(name)).messages), end)
+    if SERVICE in text:
+        text = _replaced(text, SERVICE, service_table(), "<!-- end -->")
     if ATTACKS in text:
         text = _replaced(text, ATTACKS, attack_table(load(REPOSITORY_RESULTS / "attacks.json")), "<!-- end -->")
     return text

@@ -60,7 +60,7 @@ def decode(payload: bytes, kind: type[M]) -> M:
     """The message of type `kind` that `payload` holds. Raises MessageError, which never quotes the bytes."""
     try:
         return msgspec.msgpack.decode(payload, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, OverflowError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         raise MessageError(f"{kind.__name__}: the bytes do not decode to this message") from None
 
 

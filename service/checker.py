@@ -72,11 +72,21 @@ class PlatformRole(Role):
         self._checker: Checker | None = None
         self._stock: dict[tuple[tuple[int, int], int], list[bytes]] = defaultdict(list)
         self._first_pair = 0
+        self.metrics.watch("bank_version", "Newest version of the bank", self._version)
+        self.metrics.watch_by("stock", "Batches that were dealt ahead for two members", "pair", self._dealt)
         self._scanning, self._hooking = threading.Lock(), threading.Lock()
         self._open = self.store.table("open")  # session -> the pair that has it
         called = self.store.table("called")
         target = settings.hook if settings.hook.startswith(("http://", "https://")) else split_command(settings.hook)
         self._hook = Hook(target, called, keep=self.store.commit) if settings.hook else None
+
+    def _version(self) -> int:
+        blocks = {} if self._checker is None else self._checker.blocks
+        return max((installed.version for installed in list(blocks.values())), default=0)
+
+    def _dealt(self) -> dict[str, float]:
+        stock = list(self._stock.items())
+        return {f"{a} {b}": sum(len(deals) for (pair, _), deals in stock if pair == (a, b)) for a, b in PAIRS}
 
     # The bank ----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from hashing import VIDEO_RULE
 from protocols.base import IntegrityError, UnknownCase
 from protocols.ledger import decode, encode
 from protocols.scan.exchange import Exchange
+from protocols.scan.keys import MEMBERS
 from protocols.scan.messages import (
     BlockPlanes,
     CommitteeKey,
@@ -70,6 +71,13 @@ class ExchangeRole(Role):
         self._keep_manifest()
         self._work = threading.Event()
         self.steward = Steward(self)
+        watch, watch_by = self.metrics.watch, self.metrics.watch_by
+        watch("entries_waiting", "Accepted entries in no published block", lambda: self.exchange.waiting)
+        watch("blocks", "Published blocks", lambda: len(self.exchange.published()))
+        watch("bank_version", "Newest version of the bank", lambda: self.exchange.version)
+        watch_by("cases", "Cases", "status", self.cases.counts)
+        watch_by("withdrawals_unconfirmed", "Withdrawals that a member owes its word on", "member", self._owed)
+        watch_by("waits_for", "1: the exchange's own work waits for this", "what", self._waits)
 
     def endpoints(self) -> Sequence[Endpoint]:
         """What people and platforms may ask."""
@@ -133,6 +141,15 @@ class ExchangeRole(Role):
 
     def _chain(self, call: Call) -> Manifests:
         return Manifests([decode(self._manifests[epoch], SignedManifest) for epoch in sorted(self._manifests)])
+
+    def _owed(self) -> dict[str, float]:
+        return {f"member-{number}": len(self.cases.unconfirmed(number)) for number in MEMBERS}
+
+    def _waits(self) -> dict[str, float]:
+        names = [f"member-{number}" for number in MEMBERS]
+        reason = self.steward.waiting_for
+        told = {name: float(reason.startswith(name)) for name in names}
+        return told | {"other": float(bool(reason) and not any(told.values()))}
 
     # People ------------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,11 @@ class MemberRole(Role):
                 self.member.adopt(self.manifest, self.pinned)
         self._refusals = self.store.table(f"refusals {self.pinned.manifest.epoch}")
         self._planes: dict[tuple[int, int], Iterator[PlaneShares]] = {}
+        shares = self.store.table("shares")
+        self.metrics.watch("entries", "Entries whose shares are kept", lambda: len(shares))
+        self.metrics.watch("bank_version", "Newest version of the bank", lambda: self.member.custody.version)
+        self.metrics.watch("open_sessions", "Batches under way", lambda: self.member.sessions.open)
+        self.metrics.watch("has_key", "1: the ceremony is done", lambda: self._has_key)
         self._told = False  # what was withdrawn while this process was not there
 
     def endpoints(self) -> Sequence[Endpoint]:

@@ -13,12 +13,23 @@ holds them. `status` of a case:
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from protocols.ledger import Message
 from protocols.scan.messages import BlockSignatures, PlaneShares, SealedEntry, SignedManifest, SignedReceipt
 from protocols.scan.proof_messages import SignedRefusal
 from protocols.scan.sealing import Signed
+
+MOST_HANDLES = 10_000  # of one message
+_BASE64 = r"^[A-Za-z0-9+/]{21}[AQgw]==$"  # of 16 bytes
+
+Code = Annotated[str, Meta(max_length=64)]  # a case number or PIN; `pins` says what is wrong with one
+Number = Annotated[int, Meta(ge=0, lt=2**31)]
+MemberNumber = Annotated[int, Meta(ge=1, le=3)]
+Handle = Annotated[bytes, Meta(min_length=16, max_length=16, extra_json_schema={"pattern": _BASE64})]
+File = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 
 CaseState = Literal["received", "active", "refused", "withdrawn", "deleted"]
 EntryState = Literal["received", "accepted", "refused", "withdrawn"]
@@ -40,24 +51,24 @@ HELP_FOR_MINORS = (
 class OpenCase(Message, frozen=True):
     """A new case under a number and PIN that the client made. adult: the person said that they are 18 or older."""
 
-    case: str
-    pin: str
+    case: Code
+    pin: Code
     adult: bool
-    entries: list[SealedEntry]
+    entries: Annotated[list[SealedEntry], Meta(max_length=10_000)]
 
 
 class StatusRequest(Message, frozen=True):
     """Asks for a case's status."""
 
-    case: str
-    pin: str
+    case: Code
+    pin: Code
 
 
 class WithdrawalRequest(Message, frozen=True):
     """Asks to stop matching a case, for good."""
 
-    case: str
-    pin: str
+    case: Code
+    pin: Code
 
 
 class PlatformStatus(Message, frozen=True):
@@ -119,15 +130,15 @@ class Manifests(Message, frozen=True):
 class PlanesFrom(Message, frozen=True):
     """The first plane that is wanted."""
 
-    first: int = 0
+    first: Number = 0
 
 
 class NextPlanes(Message, frozen=True):
     """Asks a member for the next planes of a share of a block, `step` at once."""
 
-    block: int
-    share: int
-    step: int
+    block: Number
+    share: MemberNumber
+    step: Annotated[int, Meta(ge=1, le=64)]
 
 
 class Planes(Message, frozen=True):
@@ -153,8 +164,8 @@ class MemberState(Message, frozen=True):
 class Answered(Message, frozen=True):
     """Both members' match lists of a session, as letters to the exchange, and the pair."""
 
-    lists: list[bytes]
-    pair: list[int]
+    lists: Annotated[list[bytes], Meta(min_length=2, max_length=2)]
+    pair: Annotated[list[MemberNumber], Meta(min_length=2, max_length=2)]
 
 
 class Upload(Message, frozen=True):
@@ -164,14 +175,14 @@ class Upload(Message, frozen=True):
     """
 
     kind: MediaKind
-    frames: int
-    matched: list[list[bytes]]
+    frames: Annotated[int, Meta(ge=1, lt=2**31)]
+    matched: Annotated[list[Annotated[list[Handle], Meta(max_length=MOST_HANDLES)]], Meta(max_length=MOST_HANDLES)]
 
 
 class Sighted(Message, frozen=True):
     """Which handles belong to which upload."""
 
-    uploads: list[Upload]
+    uploads: Annotated[list[Upload], Meta(max_length=MOST_HANDLES)]
 
 
 class Sightings(Message, frozen=True):
@@ -183,7 +194,7 @@ class Sightings(Message, frozen=True):
 class CheckFiles(Message, frozen=True):
     """Files on the platform's own disk, to be compared with the bank."""
 
-    paths: list[str]
+    paths: Annotated[list[File], Meta(max_length=100_000)]
 
 
 class Hit(Message, frozen=True):
@@ -211,4 +222,4 @@ class Synced(Message, frozen=True):
 class Verdicts(Message, frozen=True):
     """What a platform did about sightings of its own: (sighting handle, verdict)."""
 
-    sightings: list[tuple[bytes, Verdict]]
+    sightings: Annotated[list[tuple[Handle, Verdict]], Meta(max_length=MOST_HANDLES)]

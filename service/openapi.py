@@ -100,10 +100,13 @@ def _failures(failure: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_base64(schema: Any) -> Any:
-    """Bytes named as base64 in both ways: OpenAPI 3.1's contentEncoding, and the format that most tools know."""
+    """Bytes named as base64 in both ways: OpenAPI 3.1's contentEncoding, and the format that most tools know.
+
+    Where a pattern says more already, it stands alone: tools make strings of a format, or of a pattern and a length.
+    """
     if isinstance(schema, list):
         return [_with_base64(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     named = {name: _with_base64(part) for name, part in schema.items()}
-    return named | {"format": "byte"} if named.get("contentEncoding") == "base64" else named
+    return named | {"format": "byte"} if named.get("contentEncoding") == "base64" and "pattern" not in named else named

@@ -20,12 +20,11 @@ from sqlalchemy import Engine, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from protocols.base import InputError
-from service.messages import PlatformStatus, Sighted, Sightings, Upload, Verdicts
+from service.messages import MOST_HANDLES, PlatformStatus, Sighted, Sightings, Upload, Verdicts
 from service.models import Entry, Match, Searched, Sighting
 from service.storage import SqlStore, insert_if_new, lock_cases, transaction
 
 HANDLE_BYTES = 16
-MOST_HANDLES = 10_000  # of one message
 
 
 class UnknownSighting(InputError):

@@ -185,7 +185,7 @@ def call(member: Member, parties: Mapping[str, Verifier], me: Identity, step: St
         raise Forbidden(f"{step.path} is for the {step.by}; {caller} is not")
     try:
         values = list(msgspec.msgpack.decode(body, type=step.wire_type))
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, OverflowError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         raise MessageError(f"{step.path}: the arguments do not decode; expected {', '.join(step.sent)}") from None
     writer = ""
     if step.letter:
@@ -236,5 +236,5 @@ def result(step: Step, body: bytes, given: Sequence[Any]) -> Any:
             return msgspec.msgpack.decode(body, type=kind)
         decoded = msgspec.msgpack.decode(body, type=dict[str, bytes] | None)
         return None if decoded is None else Letters(decoded)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         raise MessageError(f"{step.path}: the answer does not decode") from None

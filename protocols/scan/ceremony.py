@@ -91,7 +91,9 @@ class Ceremony:
         self._commitments[sender] = message.commitment
 
     def contribute(self, receiver: int) -> KeyContribution:
-        """Step 2, to each other member. Raises ReplayError before all have committed."""
+        """Step 2, to each other member. Raises ReplayError before all have committed, MessageError for no other one."""
+        if receiver not in self._others:
+            raise MessageError(f"ceremony: there is no other member {receiver}")
         if len(self._commitments) < len(self._others):
             raise ReplayError("ceremony: contributions come after all commitments")
         plain = pack(self._dealing.share(receiver)).tobytes() + self._halves[receiver][0]

@@ -168,6 +168,11 @@ class Exchange:
 
     # Blocks ------------------------------------------------------------------------------------------------------
 
+    @property
+    def waiting(self) -> int:
+        """How many accepted entries stand in no published block yet."""
+        return len(self._waiting)
+
     def stale(self) -> bool:
         """Whether a new version is due: entries wait, withdrawn ones still stand, or a version broke off."""
         return bool(self._waiting or self._touched or self.tombstoned())

@@ -6,8 +6,14 @@ A `Signed` subclass carries the exact bytes that were signed.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from protocols.ledger import Message, MessageKind
 from protocols.scan.sealing import PublicKeys, Signed
+
+Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # as databases and numpy take it
 
 
 class Manifest(Message, frozen=True):
@@ -15,14 +21,14 @@ class Manifest(Message, frozen=True):
 
     protocol: str
     parameter_set: str
-    lanes: int
-    bits: int
-    threshold: int
-    epoch: int
+    lanes: Number
+    bits: Number
+    threshold: Number
+    epoch: Number
     parties: list[PublicKeys]
-    batch: int
-    match_cap: int | None
-    daily_results: int | None
+    batch: Number
+    match_cap: Number | None
+    daily_results: Number | None
     daily_match_share: float | None
     proofs: bool = False
 
@@ -60,8 +66,8 @@ class TestVector(Message, frozen=True):
 class TestShare(Message, frozen=True):
     """A share of a decrypted test vector, opened."""
 
-    dealer: int
-    pair: list[int]
+    dealer: Number
+    pair: list[Number]
     share: memoryview
 
 
@@ -80,9 +86,9 @@ class CommitteeKey(Message, frozen=True):
 class SealedEntry(Message, frozen=True):
     """One entry: random id, commitments C_1..C_3, and for each member its two sealed shares."""
 
-    entry: bytes
-    commitments: bytes
-    sealed: list[bytes]
+    entry: Annotated[bytes, Meta(max_length=16)]
+    commitments: Annotated[bytes, Meta(max_length=96)]
+    sealed: Annotated[list[Annotated[bytes, Meta(max_length=1 << 14)]], Meta(max_length=3)]
 
 
 class CaseEntries(Message, frozen=True):
@@ -113,7 +119,7 @@ class CheckCommitment(Message, frozen=True):
     batch: bytes
     entries_digest: bytes
     toss: bytes
-    bad: list[int]
+    bad: list[Number]
 
 
 class CheckToss(Message, frozen=True):
@@ -127,7 +133,7 @@ class CheckOpening(Message, frozen=True):
     """A member's masked sums z_i of some subsets of a batch: [first, last) of each, five uint64 each."""
 
     batch: bytes
-    bounds: list[tuple[int, int]]
+    bounds: list[tuple[Number, Number]]
     sums: bytes
 
 
@@ -135,8 +141,8 @@ class EntryReceipt(Message, frozen=True):
     """What a member did with entries: "accepted", "refused", "withdrawn" or "abandoned", as of a bank version."""
 
     member: str
-    epoch: int
-    version: int
+    epoch: Number
+    version: Number
     status: str
     entries: list[bytes]
     commitments: list[bytes]
@@ -159,41 +165,41 @@ class SlotMap(Message, frozen=True):
     ((lane * n + coefficient) * 5 + field), in the same order. away: member whose planes others encrypt, if any.
     """
 
-    epoch: int
-    version: int
-    blocks: list[int]
-    lanes: list[int]
-    counts: list[int]
+    epoch: Number
+    version: Number
+    blocks: list[Number]
+    lanes: list[Number]
+    counts: list[Number]
     entries: memoryview
     slots: memoryview
-    away: int | None
+    away: Number | None
 
 
 class SlotMapDigest(Message, frozen=True):
     """A member's digest of the slot map that it was given."""
 
-    version: int
+    version: Number
     digest: bytes
 
 
 class PlaneShares(Message, frozen=True):
     """Encryptions of one share's planes [first, first + count) of a block, by one member."""
 
-    version: int
-    block: int
-    share: int
-    first: int
-    count: int
+    version: Number
+    block: Number
+    share: Number
+    first: Number
+    count: Number
     planes: memoryview
 
 
 class BlockDigest(Message, frozen=True):
     """What a member signs of a block: never two digests for one (epoch, version, block)."""
 
-    epoch: int
-    version: int
-    block: int
-    lanes: int
+    epoch: Number
+    version: Number
+    block: Number
+    lanes: Number
     digest: bytes
 
 
@@ -204,18 +210,18 @@ class SignedBlockDigest(Signed, frozen=True):
 class BlockPlanes(Message, frozen=True):
     """Planes [first, first + count) of a published block."""
 
-    version: int
-    block: int
-    first: int
-    count: int
+    version: Number
+    block: Number
+    first: Number
+    count: Number
     planes: memoryview
 
 
 class BlockSignatures(Message, frozen=True):
     """A published block's signed digests, one a member."""
 
-    version: int
-    block: int
+    version: Number
+    block: Number
     signatures: list[SignedBlockDigest]
 
 
@@ -223,12 +229,12 @@ class ScanHeader(Message, frozen=True):
     """What a platform signs about a batch of results, alike to both members. shares_digest: A's, B's, with proofs."""
 
     session: bytes
-    epoch: int
-    version: int
-    block: int
+    epoch: Number
+    version: Number
+    block: Number
     block_digest: bytes
-    pair: list[int]
-    batch: int
+    pair: list[Number]
+    batch: Number
     platform: str
     c0_digest: bytes
     c1_digest: bytes
@@ -272,7 +278,7 @@ class TripleSeed(Message, frozen=True):
 
     deal: bytes
     seed: bytes
-    words: int
+    words: Number
 
 
 class TripleCorrection(Message, frozen=True):
@@ -280,7 +286,7 @@ class TripleCorrection(Message, frozen=True):
 
     deal: bytes
     seed: bytes
-    words: int
+    words: Number
     corrections: memoryview
     squares: memoryview
 
@@ -289,8 +295,8 @@ class GateOpening(Message, frozen=True):
     """One round of a chunk of the batch's comparison: both masked inputs of every AND gate of the round."""
 
     session: bytes
-    chunk: int
-    round: int
+    chunk: Number
+    round: Number
     masked: memoryview
 
 
@@ -307,11 +313,11 @@ class MatchList(Message, frozen=True):
     member: str
     session: bytes
     platform: str
-    version: int
-    block: int
-    queries: list[int]
-    slots: list[int]
-    many: list[int]
+    version: Number
+    block: Number
+    queries: list[Number]
+    slots: list[Number]
+    many: list[Number]
 
 
 class SignedMatchList(Signed, frozen=True):
@@ -323,8 +329,8 @@ class MatchCounts(Message, frozen=True):
 
     member: str
     session: bytes
-    block: int
-    counts: list[int]
+    block: Number
+    counts: list[Number]
 
 
 class SignedMatchCounts(Signed, frozen=True):
@@ -335,9 +341,9 @@ class MatchHandles(Message, frozen=True):
     """For the platform: an opaque handle for each match, and which queries had more than the cap."""
 
     session: bytes
-    queries: list[int]
+    queries: list[Number]
     handles: list[bytes]
-    many: list[int]
+    many: list[Number]
 
 
 class CaseWithdrawal(Message, frozen=True):
@@ -349,8 +355,8 @@ class CaseWithdrawal(Message, frozen=True):
 class EntryWithdrawal(Message, frozen=True):
     """Entries that members shall stop matching and forget."""
 
-    epoch: int
-    version: int
+    epoch: Number
+    version: Number
     entries: list[bytes]
 
 

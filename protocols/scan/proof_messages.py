@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from protocols.ledger import Message, MessageKind
-from protocols.scan.messages import BlockPlanes, BlockSignatures, SignedHeader
+from protocols.scan.messages import BlockPlanes, BlockSignatures, Number, SignedHeader
 from protocols.scan.sealing import Signed
 
 
@@ -13,27 +13,27 @@ class AuditCommitment(Message, frozen=True):
     shares: those that it contributed. toss: a commitment to a coin-toss seed.
     """
 
-    version: int
-    block: int
+    version: Number
+    block: Number
     digest: bytes
     map_digest: bytes
-    shares: list[int]
+    shares: list[Number]
     toss: bytes
 
 
 class AuditToss(Message, frozen=True):
     """The coin-toss seed of an audit."""
 
-    version: int
-    block: int
+    version: Number
+    block: Number
     seed: bytes
 
 
 class AuditOpening(Message, frozen=True):
     """<rho, the planes that the sender contributed>: two int64, centred mod p0 and p1."""
 
-    version: int
-    block: int
+    version: Number
+    block: Number
     value: bytes
 
 

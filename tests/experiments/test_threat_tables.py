@@ -1,7 +1,13 @@
-"""THREAT_MODEL.md lists every message that a protocol declares, in the words of the protocol's own table."""
+"""THREAT_MODEL.md lists every message that a protocol declares, and every endpoint of the service."""
 
+import pytest
+
+from experiments import service_tables
+from experiments.service_tables import ROLES, service_table
 from experiments.threat_tables import THREAT_MODEL, with_tables
 from protocols import available, create
+from protocols.base import ConfigurationError
+from service.endpoints import Endpoint
 
 TEXT = THREAT_MODEL.read_text(encoding="utf-8")
 HELP = "THREAT_MODEL.md does not show the protocols' messages as they are; run `make tables`"
@@ -24,3 +30,26 @@ def test_a_protocol_without_a_section_gets_one():
         if capabilities.why_not is None:
             assert f"\n## {name}\n" in text
             assert capabilities.reveals in text
+
+
+def test_every_endpoint_of_every_role_is_in_the_threat_model():
+    table = service_table()
+    assert table in TEXT
+    for role in ROLES.values():
+        for endpoint in role.endpoints(object.__new__(role)):
+            assert f"| `{endpoint.method} {endpoint.template}` |" in table
+
+
+def test_an_endpoint_that_is_told_nothing_of_fails_the_table(monkeypatch):
+    member = ROLES["member"]
+    more = [Endpoint("GET", "/shares", lambda call: None)]
+    declared = member.endpoints
+    monkeypatch.setattr(member, "endpoints", lambda self: [*declared(self), *more])
+    with pytest.raises(ConfigurationError, match="GET /shares"):
+        service_table()
+
+
+def test_an_endpoint_that_is_gone_fails_the_table(monkeypatch):
+    monkeypatch.setitem(service_tables.TOLD, ("member", "GET /gone"), ("nothing", "nothing"))
+    with pytest.raises(ConfigurationError, match="GET /gone"):
+        service_table()

@@ -1,6 +1,7 @@
 """Filming is reproducible, retiming is right, and a run's numbers hang together."""
 
 import numpy as np
+import pytest
 from PIL import Image
 from skimage import data
 
@@ -23,6 +24,7 @@ def test_retimed_frames_are_those_that_a_player_shows():
     assert shown == [3, 7, 11, 15]
 
 
+@pytest.mark.slow
 def test_every_edit_gives_a_video():
     original = encode(film([Image.fromarray(data.coffee())], np.random.default_rng(1), 2.5, ["hand"]))
     sizes = {name: decode(edit(original))[0][1].size for name, edit in EDITS.items()}

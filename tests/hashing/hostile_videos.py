@@ -20,7 +20,7 @@ FINE, UNREADABLE, LARGE, SMALL = "Video", "UnreadableVideo", "VideoTooLarge", "I
 
 
 @functools.cache
-def clip(seconds: float = 2) -> list[Image.Image]:
+def clip(seconds: float = 1.2) -> list[Image.Image]:
     photos = [Image.fromarray(picture) for picture in (data.coffee(), data.chelsea())]
     return list(film(photos, np.random.default_rng(3), seconds, cameras=("hand",)))
 
@@ -67,6 +67,21 @@ def overwritten(body: bytes, share: float, start: float = 0.3) -> bytes:
     for at in rng.integers(int(start * end), end - 40, int(share * end / 40)):
         out[at : at + 40] = rng.bytes(40)
     return bytes(out)
+
+
+def nonsense() -> bytes:
+    """A Matroska file in order, but for its packets, which are random bytes."""
+    out, rng = io.BytesIO(), np.random.default_rng(6)
+    with av.open(out, "w", format="matroska") as opened:
+        stream = opened.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 96, 72, "yuv420p"
+        opened.start_encoding()
+        for number in range(30):
+            packet = av.Packet(rng.bytes(500))
+            packet.stream, packet.time_base = stream, stream.time_base
+            packet.pts = packet.dts = number
+            opened.mux(packet)
+    return out.getvalue()
 
 
 def claiming(body: bytes, hours: float) -> bytes:
@@ -162,7 +177,7 @@ def files() -> dict[str, tuple[bytes, str]]:
         "only-ftyp.mp4": mp4[:32],
         "only-ebml.mkv": mkv[:60],
         "only-signature.avi": b"RIFF\x10\0\0\0AVI LIST",
-        "all-damaged.mkv": overwritten(mkv, 3, 0.02),
+        "all-damaged.mkv": nonsense(),
         "65500-square.avi": jpegs(65500, 65500),
         "10000-square.avi": jpegs(10_000, 10_000),
         "raw.ts": (b"G" + bytes(187)) * 200,

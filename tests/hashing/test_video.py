@@ -32,9 +32,8 @@ def matching(query: Video, entries: Video) -> int:
 
 @pytest.mark.parametrize(
     "edit",
-    ["as it is", "coded again, low bitrate", "half the size", "15 frames a second", "without the first 1.77 s",
-     "1.25 times as fast", "trimmed, small, 24 a second, low bitrate"],
-)  # fmt: skip
+    ["as it is", "without the first 1.77 s", "1.25 times as fast", "trimmed, small, 24 a second, low bitrate"],
+)
 def test_copies_match(edit: str, original: bytes, entries: Video) -> None:
     query = hash_video(EDITS[edit](original))
     assert len(query.frames) >= 3

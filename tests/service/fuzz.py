@@ -9,7 +9,7 @@ from collections import Counter
 
 import msgspec
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -29,13 +29,7 @@ CHECKS = [
     checks.allow_header_conformance,
     checks.negative_data_rejection,
 ]
-SETTINGS = {
-    "deadline": None,
-    "database": None,
-    "derandomize": True,
-    "phases": [Phase.generate],
-    "suppress_health_check": list(HealthCheck),
-}
+SETTINGS = settings(deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
 @schemathesis.serializer(MSGPACK)
@@ -88,11 +82,12 @@ def check_refusal(status, headers, content, away=()):
         assert failure.detail
 
 
-def hunt(app, *, me=None, receiver="exchange", examples=50, snapshot=None, away=(), skip=()):
+def hunt(app, *, me=None, receiver="exchange", examples=50, snapshot=None, away=(), skip=(), start=None):
     """Counter of (endpoint, status) over `examples` fitting and as many unfitting requests an endpoint.
 
     me: the party that signs; None for a client. snapshot: state that no refused request may change. away: statuses from
     500 on that are fine, as 503 where no member runs. skip: labels of endpoints, "GET /health", to leave out.
+    start: another number for other requests.
     """
     document = _document(app, me, receiver)
     seen = Counter()
@@ -102,7 +97,8 @@ def hunt(app, *, me=None, receiver="exchange", examples=50, snapshot=None, away=
             continue
         for mode in GenerationMode.POSITIVE, GenerationMode.NEGATIVE:
             try:
-                _hunt_one(operation.as_strategy(generation_mode=mode), operation.label, examples, snapshot, away, seen)
+                one = _hunter(operation.as_strategy(generation_mode=mode), operation.label, snapshot, away, seen)
+                _settled(one, examples, start)()
             except Unsatisfiable:
                 if mode is GenerationMode.POSITIVE:
                     raise  # else: there is nothing about this endpoint that could be wrong
@@ -122,8 +118,14 @@ def _document(app, me, receiver):
     return document
 
 
-def _hunt_one(requests, label, examples, snapshot, away, seen):
-    @settings(max_examples=examples, **SETTINGS)
+def _settled(test, examples, start):
+    """The test with so many examples: always the same, or those of `start`."""
+    return settings(SETTINGS, max_examples=examples, derandomize=start is None)(
+        test if start is None else seed(start)(test)
+    )
+
+
+def _hunter(requests, label, snapshot, away, seen):
     @given(case=requests)
     def one(case):
         before = snapshot() if snapshot else None
@@ -134,7 +136,7 @@ def _hunt_one(requests, label, examples, snapshot, away, seen):
         if snapshot and response.status_code >= 400:
             assert snapshot() == before, f"{label}: a refused request changed something"
 
-    one()
+    return one
 
 
 def _check(response: Response, away):
@@ -143,12 +145,11 @@ def _check(response: Response, away):
     assert SIGNATURE.lower() in headers
 
 
-def mutate(app, method, path, body, *, me=None, receiver="exchange", examples=100, away=()):
+def mutate(app, method, path, body, *, me=None, receiver="exchange", examples=100, snapshot=None, away=(), start=None):
     """Counter of statuses for a valid msgpack body of which bytes are flipped, dropped, doubled or cut off."""
     client = asgi.get_client(app if me is None else signing(app, me, receiver))
     seen = Counter()
 
-    @settings(max_examples=examples, **SETTINGS)
     @given(st.integers(0, len(body) - 1), st.integers(0, 255), st.sampled_from(["set", "drop", "double", "cut"]))
     def one(place, value, how):
         changed = {
@@ -157,10 +158,13 @@ def mutate(app, method, path, body, *, me=None, receiver="exchange", examples=10
             "double": body[:place] + body[place : place + 1 + value] + body[place:],
             "cut": body[:place],
         }[how]
+        before = snapshot() if snapshot else None
         answer = client.request(method, path, data=changed, headers={"Content-Type": MSGPACK})
         seen[answer.status_code] += 1
         check_refusal(answer.status_code, answer.headers, answer.content, away)
+        if snapshot and answer.status_code >= 400:
+            assert snapshot() == before, f"{path}: a refused request changed something"
 
     with client:
-        one()
+        _settled(one, examples, start)()
     return seen

@@ -8,7 +8,19 @@ import pytest
 from protocols.base import MessageError
 from protocols.ledger import decode, encode
 from protocols.scan.messages import SealedEntry, SignedReceipt
-from service.messages import CaseStatus, OpenCase, PlatformStatus, SignedErasure, Upload, Verdicts
+from service.messages import (
+    Answered,
+    CaseStatus,
+    CheckFiles,
+    NextPlanes,
+    OpenCase,
+    PlanesFrom,
+    PlatformStatus,
+    SignedErasure,
+    StatusRequest,
+    Upload,
+    Verdicts,
+)
 
 STATUS = CaseStatus(
     "withdrawn",
@@ -24,7 +36,7 @@ STATUS = CaseStatus(
 OPEN = OpenCase("0123-4567-89AB-CDEF", "GHJK-MNPQ", True, [SealedEntry(bytes(16), bytes(96), [b"a", b"b", b"c"])])
 
 
-@pytest.mark.parametrize("message", [STATUS, OPEN, Upload("video", 9, [[b"handle"]])])
+@pytest.mark.parametrize("message", [STATUS, OPEN, Upload("video", 9, [[bytes(16)]])])
 def test_a_message_crosses_both_ways(message):
     assert decode(encode(message), type(message)) == message
     assert msgspec.json.decode(msgspec.json.encode(message), type=type(message)) == message
@@ -44,7 +56,23 @@ def test_a_repr_shows_neither_number_nor_pin():
     ("kind", "fields"),
     [
         (Upload, {"kind": "audio", "frames": 1, "matched": []}),
-        (Verdicts, {"sightings": [[b"handle", "deleted"]]}),
+        (Verdicts, {"sightings": [[bytes(16), "deleted"]]}),
+        (Verdicts, {"sightings": [[bytes(17), "blocked"]]}),
+        (Verdicts, {"sightings": [[bytes(16), "blocked"]] * 10_001}),
+        (Upload, {"kind": "photo", "frames": 2**63, "matched": []}),
+        (Upload, {"kind": "photo", "frames": 0, "matched": []}),
+        (Upload, {"kind": "photo", "frames": 1, "matched": [[b"handle"]]}),
+        (Answered, {"lists": [b"", b""], "pair": [1, 2**63]}),
+        (Answered, {"lists": [b""], "pair": [1, 2]}),
+        (NextPlanes, {"block": -1, "share": 1, "step": 1}),
+        (NextPlanes, {"block": 0, "share": 4, "step": 1}),
+        (NextPlanes, {"block": 0, "share": 1, "step": 2**62}),
+        (PlanesFrom, {"first": 2**31}),
+        (CheckFiles, {"paths": ["a\0b"]}),
+        (CheckFiles, {"paths": [""]}),
+        (StatusRequest, {"case": "a" * 65, "pin": "b"}),
+        (SealedEntry, {"entry": bytes(17), "commitments": b"", "sealed": []}),
+        (SealedEntry, {"entry": b"", "commitments": b"", "sealed": [b""] * 4}),
         (OpenCase, {"case": "a", "pin": "b", "adult": "yes", "entries": []}),
         (OpenCase, {"case": "a", "pin": "b", "entries": []}),
         (OpenCase, {"case": "a", "pin": "b", "adult": True, "entries": [], "name": "me"}),

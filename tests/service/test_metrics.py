@@ -1,9 +1,8 @@
 """What a role counts comes out as Prometheus reads it."""
 
-from prometheus_client import Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import NAMESPACE, Metrics
+from service.metrics import Metrics
 
 
 def _samples(metrics):
@@ -32,7 +31,14 @@ def test_two_roles_in_one_process_count_apart():
     assert not [key for key in _samples(second) if key[0].startswith("hushmatch_")]
 
 
-def test_a_role_adds_numbers_of_its_own():
-    metrics = Metrics()
-    Gauge("queued_entries", "Entries that wait", namespace=NAMESPACE, registry=metrics.registry).set(7)
-    assert _samples(metrics)[("hushmatch_queued_entries",)] == 7
+def test_what_stands_somewhere_anyway_is_read_when_somebody_asks():
+    metrics, queue, cases = Metrics(), [], {"active": 2}
+    metrics.watch("queued_entries", "Entries that wait", lambda: len(queue))
+    metrics.watch_by("cases", "Cases", "status", lambda: cases)
+    assert _samples(metrics)[("hushmatch_queued_entries",)] == 0
+    queue.append("entry")
+    cases["deleted"] = 1
+    samples = _samples(metrics)
+    assert samples[("hushmatch_queued_entries",)] == 1
+    assert samples["hushmatch_cases", ("status", "active")] == 2
+    assert samples["hushmatch_cases", ("status", "deleted")] == 1

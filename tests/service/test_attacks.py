@@ -1,0 +1,135 @@
+"""Whatever comes over HTTP, real roles answer it by name, and what they refuse changes nothing."""
+
+import random
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from service import pins, steps
+from service.messages import CaseStatus, Sighted, Upload, Verdicts
+from tests.service import fuzz
+from tests.service.roles import deployed, person, sealed_case, state, wait_for
+
+AWAY = (503,)  # a key that is not made yet, a member that is away
+ROLES = ("exchange", "member-1", "platform-1")
+SECONDS = 600.0
+CALLERS = (None, "exchange", "member-2", "platform-1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_pins():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pins, "PIN_LOG_N", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory):
+    """Roles that nobody drives, with a case that waits and a key that is not made."""
+    with deployed(tmp_path_factory.mktemp("idle") / "up", served=False) as roles:
+        rng = np.random.default_rng(5)
+        roles["exchange"].cases.open(sealed_case(roles, rng.integers(0, 256, (2, 32), dtype=np.uint8)))
+        yield roles
+
+
+class Recorder:
+    """Notes every honest step on its way to the members, per step the first few."""
+
+    def __init__(self):
+        self.bodies = {}
+
+    def note(self, member, caller, step, body):
+        self.bodies.setdefault((step, caller), []).append((member, body))
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory):
+    """(roles, recorder, message): a deployment after key, a case, its block and a scan; every step was recorded."""
+    recorder, call = Recorder(), steps.call
+
+    def recorded(member, parties, me, step, caller, body):
+        recorder.note(me.name, caller, step.name, body)
+        return call(member, parties, me, step, caller, body)
+
+    with pytest.MonkeyPatch.context() as patch, deployed(tmp_path_factory.mktemp("lived") / "up") as roles:
+        patch.setattr("service.member.call", recorded)
+        exchange = roles["exchange"]
+        hashes = np.random.default_rng(6).integers(0, 256, (3, 32), dtype=np.uint8)
+        message = sealed_case(roles, hashes)
+        wait_for(lambda: exchange.committee_key is not None)
+        people = person(roles)
+        people.call("POST", "/cases", message, kind=CaseStatus)
+        wait_for(lambda: exchange.exchange.published() and not exchange.exchange.stale())
+        platform = roles["platform-1"]
+        handles = [handle for _, handle in platform.scan(hashes[:2])]
+        assert len(handles) == 2
+        found = exchange.finds.sighted("platform-1", Sighted([Upload("photo", 1, [handles])]))
+        exchange.finds.feedback("platform-1", Verdicts([(found.uploads[0][0], "blocked")]))
+        exchange._stop.set()  # from here on the steward changes nothing
+        yield roles, recorder, message
+
+
+def me(roles, caller):
+    return None if caller is None else roles[caller].identity
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("name", ROLES)
+def test_requests_of_any_kind_to_a_fresh_role(idle, name, caller):
+    role = idle[name]
+    seen = fuzz.hunt(
+        role.app(), me=me(idle, caller), receiver=name, examples=2, snapshot=lambda: state(role), away=AWAY
+    )
+    assert {status for _, status in seen} <= {200, 204, 400, 401, 403, 404, 405, 406, 409, 413, 414, 415, 422, 503}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("name", ROLES)
+def test_requests_of_any_kind_at_length(lived, name, caller):
+    """SECONDS in all, over the roles and callers."""
+    roles, _, _ = lived
+    role, until, seen = roles[name], time.monotonic() + SECONDS / len(ROLES) / len(CALLERS), Counter()
+    while time.monotonic() < until:
+        seen += fuzz.hunt(
+            role.app(),
+            me=me(roles, caller),
+            receiver=name,
+            examples=40,
+            snapshot=lambda: state(role),
+            away=AWAY,
+            start=random.getrandbits(32),
+        )
+    print(name, caller, sorted(seen.items()))
+    assert seen.total() > 500
+
+
+def _mutants(lived, examples, start=None):
+    roles, recorder, _ = lived
+    seen = Counter()
+    for (step, caller), calls in sorted(recorder.bodies.items()):
+        for member, body in calls[:1]:
+            role = roles[member]
+            got = fuzz.mutate(
+                role.app(),
+                "POST",
+                f"/steps/{step}",
+                body,
+                me=roles[caller].identity,
+                receiver=member,
+                examples=examples,
+                snapshot=lambda role=role: state(role),
+                away=AWAY,
+                start=start,
+            )
+            seen += Counter({(step, status): count for status, count in got.items()})
+    return seen
+
+
+@pytest.mark.slow
+def test_honest_steps_with_bytes_changed(lived):
+    seen = _mutants(lived, 30)
+    assert len({step for step, _ in seen}) > 25
+    print(sorted(seen.items()))
