@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import secrets
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -30,6 +31,7 @@ PASSPHRASE_LOG_N = 15  # 32 MiB and some 0.1 s
 _LARGEST_LOG_N = 20
 _R, _P = 8, 1
 _NONCE_BYTES, _TAG_BYTES = 12, 16
+_STRETCHERS = ThreadPoolExecutor(os.cpu_count(), "scrypt")  # more at once would take memory and gain no time
 _IDENTITY = "identity of "
 
 
@@ -43,7 +45,7 @@ class Locked(Message, frozen=True):
 
 def stretch(secret: bytes, salt: bytes, log_n: int) -> bytes:
     """scrypt: 32 bytes of `secret` that each guess costs N = 2^log_n steps, and N KiB, to find."""
-    return Scrypt(salt=salt, length=KEY_BYTES, n=1 << log_n, r=_R, p=_P).derive(secret)
+    return _STRETCHERS.submit(Scrypt(salt=salt, length=KEY_BYTES, n=1 << log_n, r=_R, p=_P).derive, secret).result()
 
 
 class Sealer:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import UTC, date, datetime
 from typing import cast
 
-from sqlalchemy import ColumnElement, Engine, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Engine, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError as RowExists
 from sqlalchemy.orm import Session
 
@@ -83,13 +83,14 @@ class Cases:
             opened_on=self._today(),
         )
         entries = [
-            Entry(id=entry.entry, case=case, status="received", sealed=encode(entry)) for entry in message.entries
+            {"id": entry.entry, "case": case, "status": "received", "sealed": encode(entry)}
+            for entry in message.entries
         ]
         try:
             with transaction(self._engine) as session:
                 session.add(row)
                 session.flush()
-                session.add_all(entries)
+                session.connection().execute(insert(Entry), entries)
         except RowExists:
             self._check_same(case, message.pin, contents)
         return case

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 _ROWS = 1000  # a statement
 HANDOVER = 5.0  # seconds until the lock of a process that was killed is free
-_WAIT = 20  # seconds that a transaction waits for another one
+_WAIT = 30  # seconds that a transaction waits for another one
 _FACTS_KEY = "key of the facts table"
 _ONE_PROCESS = 0x68757368  # PostgreSQL's advisory lock of whoever has the tables in memory
 
@@ -51,15 +51,16 @@ def open(url: str) -> Engine:
     except ArgumentError:
         raise ConfigurationError("database URL does not parse; expected sqlite:///FILE or postgresql://...") from None
     backend = parsed.get_backend_name()
-    options: dict[str, Any] = {"hide_parameters": True, "pool_size": 16, "max_overflow": 0}
+    options: dict[str, Any] = {"hide_parameters": True, "max_overflow": 0, "pool_timeout": _WAIT}
     if backend == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-        options |= {"pool_pre_ping": True}
+        options |= {"pool_pre_ping": True, "pool_size": 16}
     elif backend != "sqlite" or parsed.database in (None, "", ":memory:"):
         raise ConfigurationError(f"database URL is of {backend}; expected sqlite:///FILE or postgresql://...")
     else:
         _create(Path(str(parsed.database)))
-        options |= {"connect_args": {"timeout": _WAIT}}
+        # SQLite has one transaction at a time, and lets those that wait try at random: these queue for a connection
+        options |= {"pool_size": 1, "connect_args": {"timeout": _WAIT}}
     try:
         engine = create_engine(parsed, **options)
     except (NoSuchModuleError, ModuleNotFoundError) as missing:
