@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import time
 from collections import defaultdict
@@ -23,25 +24,31 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from hashing.decoding import LIMITS
-from protocols.base import HushmatchError, IntegrityError, Progress, ReplayError, StaleVersion
-from protocols.ledger import decode
+from protocols.base import (
+    HushmatchError,
+    InputError,
+    IntegrityError,
+    MessageError,
+    Progress,
+    ProtocolError,
+    ReplayError,
+    StaleVersion,
+)
 from protocols.scan import matching
 from protocols.scan.ceremony import read_committee_key
 from protocols.scan.checker import Checker
 from protocols.scan.encryption import PublicKey, common_polynomial
 from protocols.scan.keys import MEMBERS
-from protocols.scan.manifest import Pinned
-from protocols.scan.messages import BlockDigest, BlockPlanes, CommitteeKey, SignedManifest
-from service.atrest import load_identity
-from service.config import Settings, digest_of, passphrase
+from protocols.scan.messages import BlockDigest, BlockPlanes, BlockSignatures, CommitteeKey
+from service.config import Settings, address, passphrase
 from service.endpoints import Call, Endpoint
-from service.errors import Forbidden, LimitReached, Unavailable
+from service.errors import Forbidden, LimitReached, StorageFailed, Unavailable
 from service.hook import Hook
 from service.logs import Event, log
-from service.messages import Bank, Checked, CheckFiles, Hit, Sighted, Sightings, Synced, Verdicts
+from service.messages import Bank, Checked, CheckFiles, CheckUpload, Hit, Sighted, Sightings, Synced, Verdicts
 from service.peer import Peer
 from service.remote import Carrier, RemoteExchange, RemoteMember
-from service.role import IDENTITY, Role
+from service.role import Role, open_folder
 from service.uploads import prepare
 from service.web import Health
 
@@ -50,6 +57,8 @@ _TRIES = 4  # of a batch, while too few members are there
 _PATIENCE = 120.0  # seconds of one batch, while the bank changes
 _RETRIES = 7  # of what may be said again, while the exchange starts anew: 25 s
 _SYNC_SECONDS = 60.0
+_UPLOAD_BYTES = 1 << 28
+_NAME_CHARACTERS = 1000
 _PAUSE = 2.0
 
 
@@ -115,17 +124,28 @@ class PlatformRole(Role):
             installed = bank.blocks.get(signed.block)
             if installed is not None and installed.version >= signed.version:
                 continue
-            _, told = self.pinned.verify_member(signed.signatures[0], BlockDigest)
-            first, bits = bank.resume(signed.block, signed.version, told.lanes), self.pinned.parameters.bits
-            while first < bits:
-                tell(f"fetching block {signed.block}", first, bits)
-                path = f"/bank/{signed.block}/{signed.version}"
-                planes = self._exchange.call("GET", path, kind=BlockPlanes, query={"first": first}, retries=3)
-                bank.receive_planes(planes)
-                first += planes.count
-            bank.install(signed)
+            try:
+                self._fetch(signed, tell)
+            except (IntegrityError, MessageError):  # altered on its way or on disk: not to be gone on with
+                bank.drop(signed.block)
+                raise
             fetched += 1
         return fetched
+
+    def _fetch(self, signed: BlockSignatures, tell: Progress) -> None:
+        """One block, from where it was interrupted."""
+        bank, bits = self.connect().bank, self.pinned.parameters.bits
+        _, told = self.pinned.verify_member(signed.signatures[0], BlockDigest)
+        first = bank.resume(signed.block, signed.version, told.lanes)
+        while first < bits:
+            tell(f"fetching block {signed.block}", first, bits)
+            path = f"/bank/{signed.block}/{signed.version}"
+            planes = self._exchange.call("GET", path, kind=BlockPlanes, query={"first": first}, retries=3)
+            if (planes.block, planes.version, planes.first) != (signed.block, signed.version, first):
+                raise MessageError(f"block {signed.block}: the exchange sent other planes than were asked for")
+            bank.receive_planes(planes)
+            first += planes.count
+        bank.install(signed)
 
     # Scanning ----------------------------------------------------------------------------------------------------
 
@@ -217,7 +237,7 @@ class PlatformRole(Role):
             ) from None
 
     def deal_ahead(self) -> None:
-        """Fill the stock for every pair, as far as members are there."""
+        """Fill the stock for every pair, as far as members are there; that one is not full is no scan's failure."""
         lanes = {installed.lanes for installed in self.connect().blocks.values()}
         for pair, count in itertools.product(PAIRS, lanes):
             stock = self._stock[pair, count]
@@ -226,12 +246,18 @@ class PlatformRole(Role):
                     stock.insert(0, self._deal(pair, count))
             except Unavailable:
                 continue
+            except ProtocolError as error:
+                log(Event.INCIDENT, level=logging.ERROR, error=error)
 
     # Uploads -----------------------------------------------------------------------------------------------------
 
-    def check(self, paths: Sequence[str], tell: Progress = _quiet) -> Checked:
-        """Compare files with the bank; the hook is called for each sighting. Raises HushmatchError."""
-        uploads = prepare(paths, self.settings.queries, tell, LIMITS)
+    def check(self, paths: Sequence[str | CheckUpload], tell: Progress = _quiet) -> Checked:
+        """Compare files, or uploads in memory, with the bank; the hook is called for each sighting.
+
+        Raises HushmatchError.
+        """
+        given = [path if isinstance(path, CheckUpload) else os.path.abspath(path) for path in paths]
+        uploads = prepare(given, self.settings.queries, tell, LIMITS)
         found = uploads.group(self.scan(uploads.hashes, tell)) if len(uploads.hashes) else []
         told = Sightings([])
         if found:
@@ -264,6 +290,17 @@ class PlatformRole(Role):
         return [
             *super().endpoints(),
             Endpoint("POST", "/check", self._check, CheckFiles, Checked, me, "Compare files on disk", limit=None),
+            Endpoint(
+                "POST",
+                "/upload",
+                self._upload,
+                CheckUpload,
+                Checked,
+                me,
+                "Compare an upload",
+                _UPLOAD_BYTES,
+                limit=None,
+            ),
             Endpoint("POST", "/sync", self._sync, None, Synced, me, "Fetch what is new", limit=None),
             Endpoint("POST", "/verdicts", self._feedback, Verdicts, None, me, "Say what was done", limit=None),
         ]
@@ -271,6 +308,13 @@ class PlatformRole(Role):
     def _check(self, call: Call) -> Checked:
         self._own(call)
         return self.check(call.message.paths)
+
+    def _upload(self, call: Call) -> Checked:
+        self._own(call)
+        name = call.message.name
+        if not name.isprintable() or not 0 < len(name) <= _NAME_CHARACTERS or name.startswith("-"):
+            raise InputError(f"name: expected 1 to {_NAME_CHARACTERS} printable characters, the first not a dash")
+        return self.check([call.message])
 
     def _sync(self, call: Call) -> Synced:
         self._own(call)
@@ -294,6 +338,8 @@ class PlatformRole(Role):
                     self.deal_ahead()
             except Unavailable:
                 pass  # whoever checks something is told
+            except StorageFailed:
+                raise
             except HushmatchError as error:
                 log(Event.INCIDENT, level=logging.ERROR, error=error)
             self._call_hook()
@@ -304,18 +350,18 @@ class Running:
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         """Raises ConfigurationError; Unavailable if it does not run."""
-        identity = load_identity(folder / IDENTITY, settings.name, passphrase(settings, folder))
-        signed = decode((folder / settings.manifest).read_bytes(), SignedManifest)
-        pinned = Pinned(signed, digest_of(settings), allow_insecure=settings.allow_insecure)
-        me = identity.under(pinned.digest)
-        self._peer = Peer(f"http://{settings.listen}", settings.name, pinned.parties[settings.name], me, timeout=3600.0)
+        identity, _, pinned = open_folder(folder, settings, passphrase(settings, folder))
+        me, host, port = identity.under(pinned.digest), *address(settings)
+        self._peer = Peer(f"http://{host}:{port}", me.name, pinned.parties[me.name], me, timeout=3600.0)
         self._peer.call("GET", "/health", kind=Health)
 
     def check(self, paths: Sequence[str], tell: Progress = _quiet) -> Checked:
-        """As `PlatformRole.check`."""
-        return self._peer.call(
-            "POST", "/check", CheckFiles([str(Path(path).absolute()) for path in paths]), kind=Checked
-        )
+        """As `PlatformRole.check`, of files on a disk that both see."""
+        return self._peer.call("POST", "/check", CheckFiles([os.path.abspath(path) for path in paths]), kind=Checked)
+
+    def upload(self, name: str, media: bytes) -> Checked:
+        """As `PlatformRole.check`, of one upload."""
+        return self._peer.call("POST", "/upload", CheckUpload(name, media), kind=Checked)
 
     def sync(self, tell: Progress = _quiet) -> int:
         """As `PlatformRole.sync`."""

@@ -1,6 +1,7 @@
 """The takedown hook: what a platform has called for an upload that shows a case. A command, or a URL.
 
-A command is run without a shell, with two more arguments, the file's absolute path and the sighting handle in hex; both
+A command is run without a shell, with two more arguments, the file's absolute path (or the name that an upload was
+given) and the sighting handle in hex; both
 and the kind also stand in HUSHMATCH_FILE, HUSHMATCH_SIGHTING and HUSHMATCH_KIND. No other HUSHMATCH_* variable
 reaches it: they may hold secrets. It has succeeded when it exits with 0. A URL gets a POST of JSON with "file",
 "sighting" and "kind", and has succeeded when it answers 2xx; redirects are not followed.
@@ -44,7 +45,7 @@ class HookFailed(ServiceError):
 
 
 class Call(Message, frozen=True):
-    """A call to make, or made. file: its path as bytes. tries: made so far. due: of the next one, unix seconds."""
+    """A call to make, or made. file: path or name, as bytes. tries: made so far. due: of the next one, unix seconds."""
 
     file: bytes
     sighting: bytes
@@ -77,9 +78,12 @@ class Hook:
         elif not target or not all(isinstance(part, str) and part for part in target):
             raise ConfigurationError("hook: the command is empty; expected a program and its arguments")
 
-    def add(self, path: str | os.PathLike[str], sighting: bytes, kind: MediaKind) -> None:
-        """Have it called for a file and a sighting, if that has not been said before; `run` does it."""
-        file = os.fsencode(os.path.abspath(path))
+    def add(self, path: str, sighting: bytes, kind: MediaKind) -> None:
+        """Have it called for a file and a sighting, if that has not been said before; `run` does it.
+
+        path: absolute, or an upload's name; a command gets it as an argument.
+        """
+        file = os.fsencode(path)
         key = hashlib.sha256(sighting + file).digest()
         if key not in self._calls:
             self._calls[key] = encode(Call(file, sighting, kind, "waiting", 0, 0.0))

@@ -197,8 +197,15 @@ class CheckFiles(Message, frozen=True):
     paths: Annotated[list[File], Meta(max_length=100_000)]
 
 
+class CheckUpload(Message, frozen=True):
+    """An upload to be compared with the bank. name: what the platform calls it; media: a photo's or video's bytes."""
+
+    name: str
+    media: bytes
+
+
 class Hit(Message, frozen=True):
-    """A file that shows cases: a sighting handle for each."""
+    """A file, or an upload by its name, that shows cases: a sighting handle for each."""
 
     path: str
     kind: MediaKind

@@ -19,7 +19,7 @@ from protocols.base import ConfigurationError, IntegrityError
 from protocols.ledger import decode
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import SignedManifest
-from protocols.scan.sealing import Verifier
+from protocols.scan.sealing import Identity, Verifier
 from service import config, logs, storage
 from service.atrest import load_identity
 from service.endpoints import ANYONE, Endpoint
@@ -41,6 +41,24 @@ IDENTITY = "identity.locked"
 EXIT_FAULT = 70  # sysexits.h: EX_SOFTWARE
 
 
+def open_folder(folder: Path, settings: config.Settings, secret: str) -> tuple[Identity, SignedManifest, Pinned]:
+    """A party's keys and its manifest. Raises ConfigurationError, IntegrityError."""
+    try:
+        identity = load_identity(folder / IDENTITY, settings.name, secret)
+        signed = decode((folder / settings.manifest).read_bytes(), SignedManifest)
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename} cannot be read: {error.strerror}; set the party up first") from None
+    pinned = Pinned(
+        signed,
+        config.digest_of(settings),
+        allow_insecure=settings.allow_insecure,
+        allow_unsafe_threshold=settings.allow_unsafe_threshold,
+    )
+    if identity.public not in pinned.manifest.parties:
+        raise IntegrityError(f"manifest: the keys of {settings.name} are not in it")
+    return identity, signed, pinned
+
+
 class Role:
     """One party's process."""
 
@@ -48,24 +66,8 @@ class Role:
         """folder: everything that this party keeps. Raises ConfigurationError, IntegrityError, StorageFailed."""
         self.folder, self.settings, self.name = folder, settings, settings.name
         secret = config.passphrase(settings, folder)
-        try:
-            identity = load_identity(folder / IDENTITY, settings.name, secret)
-            signed = decode((folder / settings.manifest).read_bytes(), SignedManifest)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{error.filename} cannot be read: {error.strerror}; set the party up first"
-            ) from None
-        self.manifest = signed
-        self.pinned = Pinned(
-            signed,
-            config.digest_of(settings),
-            allow_insecure=settings.allow_insecure,
-            allow_unsafe_threshold=settings.allow_unsafe_threshold,
-        )
-        if identity.public not in self.pinned.manifest.parties:
-            raise IntegrityError(f"manifest: the keys of {settings.name} are not in it")
-        self.bare_identity = identity
-        self.identity = identity.under(self.pinned.digest)
+        self.bare_identity, self.manifest, self.pinned = open_folder(folder, settings, secret)
+        self.identity = self.bare_identity.under(self.pinned.digest)
         self.engine = storage.open(settings.database or f"sqlite:///{(folder / settings.name).absolute()}.db")
         self.sealer = storage.unlock_facts(self.engine, secret)
         self.store = SqlStore(self.engine, self.sealer)

@@ -1,4 +1,4 @@
-"""A whole deployment on this machine: exchange, three members, one platform, each a process, data in one folder."""
+"""A whole deployment on this machine: exchange, three members, a platform, each a process, data in one folder."""
 
 from __future__ import annotations
 
@@ -28,24 +28,31 @@ CLIENT = "client.toml"
 _START_SECONDS = 60.0
 
 
-def create(folder: Path, *, first_port: int = 8100, parameter_set: str = "N4096", batch: int = 16) -> None:
-    """Keys, manifest and settings of all parties, unless they are there. Raises ConfigurationError."""
+def create(
+    folder: Path, *, first_port: int = 8100, parameter_set: str = "N4096", batch: int = 16, platforms: int = 1
+) -> None:
+    """Keys, manifest and settings of all parties, unless they are there. first_port: 0 for any free ports.
+
+    Raises ConfigurationError.
+    """
     if (folder / CLIENT).exists():
         return
     if folder.exists() and any(folder.iterdir()):
         raise ConfigurationError(f"{folder} holds something else; give an empty folder, or one that `up` made")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     insecure = parameter_set.startswith("INSECURE")
-    passphrases = {name: secrets.token_urlsafe(24) for name in PARTIES}
+    parties = (*ORDER, *(f"platform-{number}" for number in range(1, platforms + 1)))
+    passphrases = {name: secrets.token_urlsafe(24) for name in parties}
     keys = []
-    for name in PARTIES:
+    for name in parties:
         keys.append(agreement.make_keys(folder / name, name, passphrases[name]))
         write_whole(folder / name / "passphrase", passphrases[name].encode())
     agreed = agreement.agree(keys, parameter_set=parameter_set, lanes=1 if insecure else 8, batch=batch)
     parts = [agreement.sign(folder / name, name, passphrases[name], agreed) for name in ORDER[:3]]
     signed, pin = agreement.join(parts, allow_insecure=insecure)
-    urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(PARTIES, _ports(first_port), strict=True)}
-    for name in PARTIES:
+    ports = _ports(first_port, len(parties))
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(parties, ports, strict=True)}
+    for name in parties:
         listen = urls[name].removeprefix("http://")
         more: dict[str, str | int | bool] = {"passphrase_file": "passphrase", "allow_insecure": insecure}
         agreement.settle(folder / name, signed, pin, listen, urls, name, **more)
@@ -53,11 +60,11 @@ def create(folder: Path, *, first_port: int = 8100, parameter_set: str = "N4096"
     write_whole(folder / CLIENT, ("\n".join(lines) + "\n").encode())
 
 
-def _ports(first: int) -> list[int]:
+def _ports(first: int, count: int) -> list[int]:
     """Free ports, from `first` on; any if that is 0."""
     ports: list[int] = []
     port = first
-    while len(ports) < len(PARTIES):
+    while len(ports) < count:
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -75,6 +82,7 @@ class Deployment:
     def __init__(self, folder: Path) -> None:
         """folder: as `create` made it."""
         self.folder = folder
+        self.parties = (*ORDER, *sorted(path.name for path in folder.glob("platform-*") if path.is_dir()))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:
@@ -108,8 +116,8 @@ class Deployment:
         self.processes[name].wait()
 
     def stop(self) -> None:
-        """All of them, the platform first."""
-        for name in reversed(PARTIES):
+        """All of them, platforms first."""
+        for name in reversed(self.parties):
             process = self.processes.get(name)
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -130,9 +138,9 @@ def up(folder: Path, say: Callable[[str], None], stop: Callable[[], bool]) -> No
     create(folder)
     deployment = Deployment(folder)
     try:
-        for name in PARTIES:
+        for name in deployment.parties:
             deployment.start(name)
-        for name in PARTIES:
+        for name in deployment.parties:
             deployment.wait(name)
             say(f"{name} is up")
         say(f"open a case:    hushmatch case open --config {folder / CLIENT} FILE...")

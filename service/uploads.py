@@ -32,7 +32,7 @@ from hashing import (
 from hashing.decoding import LIMITS
 from hashing.variants import QUERIES
 from protocols.base import InputError, Progress
-from service.messages import MediaKind, Upload
+from service.messages import CheckUpload, MediaKind, Upload
 
 _BYTES = 32
 _TOO_BLANK = "too little detail to be matched"
@@ -90,28 +90,29 @@ class Uploads:
 
 
 def prepare(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: Iterable[str | os.PathLike[str] | CheckUpload],
     queries: str = "none",
     tell: Progress | None = None,
     limits: Limits = LIMITS,
 ) -> Uploads:
-    """Fingerprints to ask for. queries: the set of variants, for photos and for each frame of a video.
+    """Fingerprints to ask for. paths: of files, or uploads that are in memory. queries: the set of variants, for photos
+    and for each frame of a video.
 
     `tell` is called with the number of files done, and with the seconds of a video. Raises VariantsError for an unknown
     set; whatever is wrong with a file is its own reason to be refused.
     """
     if queries not in QUERIES:
         raise VariantsError(f"queries is {queries!r}; expected one of {', '.join(QUERIES)}")
-    files = [os.fspath(path) for path in paths]
+    files = [(one.name, one.media) if isinstance(one, CheckUpload) else (os.fspath(one),) * 2 for one in paths]
     asked: list[Asked] = []
     refused: list[Refused] = []
     rows: list[NDArray[np.uint8]] = []
     count = 0
-    for number, path in enumerate(files):
+    for number, (path, source) in enumerate(files):
         if tell:
             tell("hashing uploads", number, len(files))
         try:
-            kind, frames = _fingerprints(path, queries, limits, tell)
+            kind, frames = _fingerprints(source, queries, limits, tell)
         except (HashingError, MemoryError) as error:
             refused.append(Refused(path, f"{type(error).__name__}: {error}"))
             continue
@@ -130,11 +131,13 @@ def prepare(
     return Uploads(tuple(asked), tuple(refused), np.concatenate(rows) if rows else np.empty((0, _BYTES), np.uint8))
 
 
-def _fingerprints(path: str, queries: str, limits: Limits, tell: Progress | None) -> tuple[MediaKind, list[Variants]]:
+def _fingerprints(
+    source: str | bytes, queries: str, limits: Limits, tell: Progress | None
+) -> tuple[MediaKind, list[Variants]]:
     """Of each frame; none if all are too blank."""
-    if is_video(path):
-        return "video", [frame.variants for frame in video_to_query(path, queries, limits, tell).frames]
-    found = fingerprints_to_query(path, queries)
+    if is_video(source):
+        return "video", [frame.variants for frame in video_to_query(source, queries, limits, tell).frames]
+    found = fingerprints_to_query(source, queries)
     return "photo", [found] if len(found) else []
 
 

@@ -74,7 +74,7 @@ class BlockStore:
         if arriving is not None and arriving.planes is not None and arriving.version == message.version:
             raise ReplayError(f"block {message.block}: version {message.version} has come and is under audit")
         if message.first == 0:
-            self._drop(message.block)
+            self.drop(message.block)
             for left in self._folder.glob(f"block-{message.block}-*.part"):
                 left.unlink()
             handle, name = tempfile.mkstemp(".part", f"block-{message.block}-{message.version}-", self._folder)
@@ -145,9 +145,12 @@ class BlockStore:
 
     def resume(self, block: int, version: int, lanes: int) -> int:
         """The plane to go on with where an earlier process was interrupted; 0 to start anew."""
+        known = self._arriving.get(block)
+        if known is not None and known.version == version:
+            return known.next_plane
         left = list(self._folder.glob(f"block-{block}-{version}-*.part"))
-        if block in self._arriving or not left:
-            return self._arriving[block].next_plane if block in self._arriving else 0
+        if not left:
+            return 0
         row = 2 * (lanes + 1) * RESIDUE_BITS * self._parameters.n // 8
         whole = left[0].stat().st_size // row
         arriving = _Arriving(version, left[0], next_plane=whole)
@@ -165,7 +168,7 @@ class BlockStore:
         p = self._parameters
         return np.memmap(path, dtype=np.uint64, mode="r", shape=(p.bits, 2 * (lanes + 1), RESIDUE_BITS, p.n // 64))
 
-    def _drop(self, block: int) -> None:
+    def drop(self, block: int) -> None:
         """Forget what is on its way; an audit that has it mapped keeps it."""
         arriving = self._arriving.pop(block, None)
         if arriving is not None:

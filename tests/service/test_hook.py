@@ -48,12 +48,11 @@ def calls(tmp_path):
 
 def test_a_command_gets_file_and_handle_and_no_secret(tmp_path, command, monkeypatch):
     monkeypatch.setenv("HUSHMATCH_PASSPHRASE", "secret")
-    monkeypatch.chdir(tmp_path)
     hook = Hook(command, {})
-    hook.add("-rf $(x).jpg", HANDLE, "photo")
+    file = str(tmp_path / "-rf $(x).jpg")
+    hook.add(file, HANDLE, "photo")
     (call,) = hook.run()
     assert (call.state, call.tries) == ("done", 1)
-    file = str(tmp_path / "-rf $(x).jpg")
     seen = {"HUSHMATCH_FILE": file, "HUSHMATCH_SIGHTING": HANDLE.hex(), "HUSHMATCH_KIND": "photo"}
     assert calls(tmp_path) == [[[file, HANDLE.hex()], seen]]
 
