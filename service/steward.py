@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from service.exchange import ExchangeRole
 
 _CASES = 64  # looked at before the next new version
+_TRIES = 5  # of a case's check, members that are away not counted
 _DAY = 86_400.0
 
 
@@ -74,6 +76,7 @@ class Steward:
         self.members = [RemoteMember(number, peer) for number, peer in self._peers.items()]
         self._wire = Carrier()
         self._tidied = 0.0
+        self._failures: Counter[bytes] = Counter()
         self._fresh = True  # what an earlier process left half-checked is given up before it comes again
         self.waiting_for = ""
         self.away: set[int] = set()
@@ -113,9 +116,7 @@ class Steward:
         if missing is not None:
             self._keep_serving(states)
             raise missing
-        for case, entries in self._role.cases.received(_CASES):
-            self._check(case, entries)
-        self._fresh = False
+        self._fresh = not all([self._settle(case, entries) for case, entries in self._role.cases.received(_CASES)])
         behind = self._behind(states)
         if behind or self._role.exchange.stale():
             self._update(states, behind)
@@ -190,6 +191,27 @@ class Steward:
         for state in states:
             for signed in state.refusals:
                 self._role.keep_refusal(signed)
+
+    def _settle(self, case: bytes, entries: list[SealedEntry]) -> bool:
+        """Check a case, or refuse one whose check fails again and again: it must not hold up the others.
+
+        Raises Unavailable.
+        """
+        try:
+            self._check(case, entries)
+        except (Unavailable, StorageFailed):
+            raise
+        except HushmatchError as error:
+            log(Event.INCIDENT, level=logging.ERROR, error=error)
+            self._failures[case] += 1
+            if self._failures[case] >= _TRIES:
+                ids = [entry.entry for entry in entries]
+                enrolling.abandon(self._wire, self.members, self._role.exchange.to_forget(ids))  # type: ignore[arg-type]
+                with self._role.step():
+                    self._role.cases.settle(case, [], ids, {}, self._role.store)
+            return False
+        self._failures.pop(case, None)
+        return True
 
     def _check(self, case: bytes, entries: list[SealedEntry]) -> None:
         role, name = self._role, case.hex()
