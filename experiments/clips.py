@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -83,7 +83,7 @@ def encode(
 
     out = io.BytesIO()
     with av.open(out, "w", format=container) as opened:
-        opened.flags |= av.container.Flags.bitexact.value  # no random numbers of the container's own
+        opened.flags |= cast(int, av.container.Flags.bitexact.value)  # no random numbers of the container's own
         stream: Any = None
         for number, frame in enumerate(frames):
             if stream is None:

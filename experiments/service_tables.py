@@ -69,7 +69,7 @@ def service_table() -> str:
             if key not in TOLD:
                 raise ConfigurationError(f"{name}: {key[1]} is in no table; say in {__name__} what it is a function of")
             seen.add(key)
-            callers = ", ".join(sorted(endpoint.callers - {"steward"}))
+            callers = ", ".join(sorted(set(endpoint.callers) - {"steward"}))
             rows.append(f"| {name} | `{key[1]}` | {callers} | {TOLD[key][0]} | {TOLD[key][1]} |\n")
     if missing := TOLD.keys() - seen:
         raise ConfigurationError(f"{missing}: there are no such endpoints any more")

@@ -25,6 +25,7 @@ from service.errors import Unavailable
 PLATFORM = "platform-1"
 PARTIES = (*ORDER, PLATFORM)
 CLIENT = "client.toml"
+_MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"  # large messages without page faults
 _START_SECONDS = 60.0
 
 
@@ -90,7 +91,7 @@ class Deployment:
         kind = role_of(name)
         command = [sys.executable, "-m", "hushmatch", kind, "serve", "--folder", str(self.folder / name)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HUSHMATCH_")}
-        environment |= {"OPENBLAS_NUM_THREADS": "1"}
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "GLIBC_TUNABLES": _MALLOC}
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True

@@ -442,6 +442,11 @@ class Sessions:
             self.abandon(key)
         return len(late)
 
+    @property
+    def open(self) -> int:
+        """How many sessions are under way."""
+        return len(self._sessions)
+
     def open_of(self, platform: str) -> int:
         """How many of a platform's sessions are under way."""
         return sum(session.header.platform == platform for session in list(self._sessions.values()))
