@@ -109,7 +109,7 @@ def test_a_letter_is_opened_and_its_writer_is_told(member):
 
 def test_only_its_role_calls_a_step(member):
     for caller in ("exchange", "member-2", "client"):
-        with pytest.raises(Forbidden, match="sessions.abandon is for the platform"):
+        with pytest.raises(Forbidden, match=r"sessions\.abandon is for the platform"):
             ask(member, "sessions-abandon", caller, pack(b"s" * 16))
     for step in STEPS.values():
         with pytest.raises(Forbidden):
