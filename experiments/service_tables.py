@@ -48,12 +48,15 @@ TOLD: dict[tuple[str, str], tuple[str, str]] = {
     ("member", "POST /planes"): ("which block and share", "encryptions of a random share of the bits"),
     ("member", "GET /state"): (
         _NOTHING,
-        "whether it has a key; version of the bank; which platforms' proofs failed, and which check",
+        "whether it has a key; versions of the bank; how many entries and withdrawals it has; which platforms' proofs"
+        " failed, and which check",
     ),
+    ("member", "POST /told"): ("that it was told every withdrawal", _NOTHING),
     ("member", "POST /ceremony"): (_NOTHING, _NOTHING),
     ("member", "GET /key"): (_NOTHING, "the committee's public key"),
     ("platform", "GET /manifest"): _MANIFEST,
     ("platform", "POST /check"): ("paths of files on its own disk", "which of them match, under which sighting handle"),
+    ("platform", "POST /upload"): ("the upload itself, from its own tools", "under which sighting handle it matches"),
     ("platform", "POST /sync"): (_NOTHING, "how many blocks were new"),
     ("platform", "POST /verdicts"): ("what was done about which sighting", _NOTHING),
 }
