@@ -69,18 +69,17 @@ def overwritten(body: bytes, share: float, start: float = 0.3) -> bytes:
     return bytes(out)
 
 
-def nonsense() -> bytes:
-    """A Matroska file in order, but for its packets, which are random bytes."""
+def nonsense(body: bytes) -> bytes:
+    """The same in Matroska, in order but for its packets, which are random bytes."""
     out, rng = io.BytesIO(), np.random.default_rng(6)
-    with av.open(out, "w", format="matroska") as opened:
-        stream = opened.add_stream("libx264", rate=30)
-        stream.width, stream.height, stream.pix_fmt = 96, 72, "yuv420p"
-        opened.start_encoding()
-        for number in range(30):
-            packet = av.Packet(rng.bytes(500))
-            packet.stream, packet.time_base = stream, stream.time_base
-            packet.pts = packet.dts = number
-            opened.mux(packet)
+    with av.open(io.BytesIO(body)) as source, av.open(out, "w", format="matroska") as opened:
+        stream = opened.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                other = av.Packet(rng.bytes(packet.size))
+                other.stream, other.time_base = stream, packet.time_base
+                other.pts, other.dts = packet.pts, packet.dts
+                opened.mux(other)
     return out.getvalue()
 
 
@@ -177,7 +176,7 @@ def files() -> dict[str, tuple[bytes, str]]:
         "only-ftyp.mp4": mp4[:32],
         "only-ebml.mkv": mkv[:60],
         "only-signature.avi": b"RIFF\x10\0\0\0AVI LIST",
-        "all-damaged.mkv": nonsense(),
+        "all-damaged.mkv": nonsense(mkv),
         "65500-square.avi": jpegs(65500, 65500),
         "10000-square.avi": jpegs(10_000, 10_000),
         "raw.ts": (b"G" + bytes(187)) * 200,
