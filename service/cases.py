@@ -33,13 +33,14 @@ from service.atrest import Sealer
 from service.errors import NotAdult, WrongPin
 from service.messages import ERASURE, HELP_FOR_MINORS, CaseState, CaseStatus, Erasure, OpenCase, SignedErasure
 from service.models import Case, Entry, Match, Receipt, Sighting, Withdrawal
-from service.pins import Delays, case_id, hash_pin, new_salt
+from service.pins import Delays, Known, case_id, hash_pin, new_salt
 from service.sightings import platform_rows
 from service.storage import SqlStore, in_chunks, lock_cases, transaction
 
 EXCHANGE = 0  # stands as a member's number where the exchange itself signed
 _DIGEST_BYTES = 16
 _SETTLED = ("accepted", "refused")
+_ENROLLED = "entries: one was enrolled before; seal the fingerprints anew"
 
 
 class CaseTaken(InputError):
@@ -61,12 +62,12 @@ class Cases:
         """sealer: of what the members sign. max_entries: of one case. clock: unix seconds."""
         self._engine, self._sealer, self._clock = engine, sealer, clock
         self._max_entries = max_entries
-        self._delays = delays or Delays()
+        self._delays, self._known = delays or Delays(), Known()
 
     # The person --------------------------------------------------------------------------------------------------
 
-    def open(self, message: OpenCase) -> bytes:
-        """Take in a case; its entries are `received`. Returns its id.
+    def open(self, message: OpenCase, used: Callable[[Iterable[bytes]], bool] = lambda entries: False) -> bytes:
+        """Take in a case; its entries are `received`. Returns its id. used: whether an entry id was enrolled before.
 
         Raises NotAdult, InputError, MessageError, CaseTaken; ReplayError for an entry that was enrolled before.
         """
@@ -90,9 +91,12 @@ class Cases:
             with transaction(self._engine) as session:
                 session.add(row)
                 session.flush()
+                if used([entry.entry for entry in message.entries]):
+                    raise ReplayError(_ENROLLED)
                 session.connection().execute(insert(Entry), entries)
         except RowExists:
             self._check_same(case, message.pin, contents)
+        self._known.note(case, message.pin)
         return case
 
     def _contents(self, entries: Sequence[SealedEntry]) -> bytes:
@@ -111,24 +115,29 @@ class Cases:
         with transaction(self._engine) as session:
             there = session.get(Case, case)
         if there is None:
-            raise ReplayError("entries: one was enrolled before; seal the fingerprints anew")
+            raise ReplayError(_ENROLLED)
         # Contents first: only who sealed these very entries gets as far as the PIN, so nobody can try PINs here.
         same = hmac.compare_digest(there.contents, contents)
         if not same or not hmac.compare_digest(there.pin_hash, hash_pin(pin, there.pin_salt)):
             raise CaseTaken("case number is in use with other entries or another PIN; make a fresh number and PIN")
 
-    def check_pin(self, number: str, pin: str, address: str) -> bytes:
+    def check_pin(self, number: str, pin: str, address: str, admit: Callable[[], None] = lambda: None) -> bytes:
         """The id of the case that `number` and `pin` belong to. A right PIN is never delayed.
 
-        Raises WrongPin, alike for a wrong PIN and an unknown number, with the delay for this address; InputError.
+        admit: called for a PIN that has not been right before; raises LimitReached. Raises WrongPin, alike for a wrong
+        PIN and an unknown number, with the delay for this address; InputError.
         """
         case = case_id(number)
+        if self._known.has(case, pin):
+            return case
+        admit()
         with transaction(self._engine) as session:
             there = session.get(Case, case)
         hashed = hash_pin(pin, there.pin_salt if there else new_salt())  # an unknown number takes as long
         if there is None or not hmac.compare_digest(there.pin_hash, hashed):
             raise WrongPin("no case has this number and PIN", self._delays.wrong(case, address))
         self._delays.right(case, address)
+        self._known.note(case, pin)
         return case
 
     def status(self, case: bytes) -> CaseStatus:

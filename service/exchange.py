@@ -89,7 +89,15 @@ class ExchangeRole(Role):
                 "POST", "/cases", self._open, OpenCase, CaseStatus, people, "Open a case", _CASE_BYTES, limit="open"
             ),
             Endpoint(
-                "POST", "/cases/status", self._status, StatusRequest, CaseStatus, people, "Its status", limit="case"
+                "POST",
+                "/cases/status",
+                self._status,
+                StatusRequest,
+                CaseStatus,
+                people,
+                "Its status",
+                1 << 10,
+                limit=None,
             ),
             Endpoint(
                 "POST",
@@ -99,7 +107,8 @@ class ExchangeRole(Role):
                 CaseStatus,
                 people,
                 "Withdraw it",
-                limit="case",
+                1 << 10,
+                limit=None,
             ),
             Endpoint("GET", "/key", self._key, None, CommitteeKey, platform, "The committee's public key"),
             Endpoint("GET", "/bank", self._bank, None, Bank, platform, "What is published"),
@@ -154,7 +163,7 @@ class ExchangeRole(Role):
     # People ------------------------------------------------------------------------------------------------------
 
     def _open(self, call: Call) -> CaseStatus:
-        case = self.cases.open(call.message)
+        case = self.cases.open(call.message, self.exchange.enrolled_before)
         self._work.set()
         return self._shown(case)
 
@@ -172,14 +181,16 @@ class ExchangeRole(Role):
         with self.step():
             with suppress(UnknownCase):  # its entries are not accepted yet, or it is withdrawn already
                 self.exchange.withdraw(case.hex())
-            self.cases.withdraw(case, self.store)
+            self.exchange.spend(self.cases.withdraw(case, self.store))
         for member in self.steward.members:  # now, not at the steward's next round
             self.steward.deliver(member)
         self._work.set()
         return self.cases.status(case)
 
     def _case(self, call: Call) -> bytes:
-        return self.cases.check_pin(call.message.case, call.message.pin, call.address)
+        """Here and not before the body is read: what counts for an address are PINs that were not right before."""
+        asked = call.message
+        return self.cases.check_pin(asked.case, asked.pin, call.address, lambda: self.limits.take("case", call.address))
 
     # Platforms ---------------------------------------------------------------------------------------------------
 

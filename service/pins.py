@@ -5,10 +5,12 @@ hyphens and look-alikes). The client makes them, so that opening a case can be r
 the number, which cannot be searched, and scrypt of the PIN.
 
 A wrong PIN is answered after 1, 2, 4 ... 60 seconds, counted by case and address. There is no lock: knowing a number
-must not let anybody keep its person from withdrawing.
+must not let anybody keep its person from withdrawing. A PIN that was right once is known by an HMAC under a key that
+this process draws and never stores, and then counts for no limit of its address.
 
 NOT protected: the delay slows one connection down; many at once are held back by the limits on requests, and by 2^40
-PINs. Whoever has a number and its PIN is the person.
+PINs. Until a PIN came once since the process started, others at its person's address can use up the requests that this
+address has. Whoever has a number and its PIN is the person.
 """
 
 from __future__ import annotations
@@ -73,6 +75,33 @@ def _read(text: str, size: int, what: str, form: str) -> bytes:
     if len(letters) != size * 8 // 5 or not set(letters) <= set(_CROCKFORD):
         raise InputError(f"{what} is not one; expected {form}, digits and letters without I, L, O, U")
     return base64.b32decode(letters.translate(_READ))
+
+
+class Known:
+    """Which numbers and PINs belong together, as far as they came since the process started, in memory."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._lock = threading.Lock()
+        self._right: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def note(self, case: bytes, pin: str) -> None:
+        """This PIN is the case's. Raises InputError."""
+        tag = self._of(case, pin)
+        with self._lock:
+            self._right[case] = tag
+            self._right.move_to_end(case)
+            if len(self._right) > _REMEMBERED:
+                self._right.popitem(last=False)
+
+    def has(self, case: bytes, pin: str) -> bool:
+        """Whether that was noted. Raises InputError."""
+        tag = self._of(case, pin)
+        with self._lock:
+            return hmac.compare_digest(self._right.get(case, b""), tag)
+
+    def _of(self, case: bytes, pin: str) -> bytes:
+        return hmac.digest(self._key, case + _read(pin, _PIN_BYTES, "PIN", "XXXX-XXXX"), "sha256")
 
 
 class Delays:

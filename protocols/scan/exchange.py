@@ -7,7 +7,7 @@ or an upload.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import reduce
 from pathlib import Path
 
@@ -109,6 +109,14 @@ class Exchange:
         self.drop_replaced()
 
     # Enrolling ---------------------------------------------------------------------------------------------------
+
+    def enrolled_before(self, entries: Iterable[bytes]) -> bool:
+        """Whether an entry id was ever settled or withdrawn here, so that no member would take it again."""
+        return any(entry in self._seen for entry in entries)
+
+    def spend(self, entries: Iterable[bytes]) -> None:
+        """Entries that are withdrawn before they were settled: their ids are used all the same."""
+        self._seen.update(dict.fromkeys(entries, b""))
 
     def receive(self, message: Enrollment) -> dict[int, EntryShares]:
         """Take in sealed entries: for each member its part. Entries are `received` until the members accept them.

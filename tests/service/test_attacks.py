@@ -4,11 +4,14 @@ import random
 import time
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 
+from protocols.base import ReplayError
 from service import pins, steps
-from service.messages import CaseStatus, Sighted, Upload, Verdicts
+from service.messages import CaseStatus, OpenCase, Sighted, StatusRequest, Upload, Verdicts, WithdrawalRequest
+from service.pins import case_id, new_number, new_pin
 from tests.service import fuzz
 from tests.service.roles import deployed, person, sealed_case, state, wait_for
 
@@ -133,3 +136,41 @@ def test_honest_steps_with_bytes_changed(lived):
     seen = _mutants(lived, 30)
     assert len({step for step, _ in seen}) > 25
     print(sorted(seen.items()))
+
+
+def test_a_case_of_used_entries_is_refused_and_one_that_fails_holds_up_no_other(lived):
+    roles, _, _ = lived
+    exchange, people = roles["exchange"], person(roles)
+    rng = np.random.default_rng(7)
+
+    def fresh():
+        return sealed_case(roles, rng.integers(0, 256, (1, 32), dtype=np.uint8))
+
+    def status(message):
+        return people.call("POST", "/cases/status", StatusRequest(message.case, message.pin), kind=CaseStatus).status
+
+    first = fresh()
+    people.call("POST", "/cases", first, kind=CaseStatus)
+    people.call("POST", "/cases/withdraw", WithdrawalRequest(first.case, first.pin), kind=CaseStatus)
+    exchange.steward.once()
+    assert status(first) == "deleted"
+    before = state(exchange)
+    with pytest.raises(ReplayError, match="enrolled before"):
+        people.call("POST", "/cases", OpenCase(new_number(), new_pin(), True, first.entries), kind=CaseStatus)
+    assert state(exchange) == before
+
+    stuck = fresh()  # by an id that members know and the exchange does not, as after a restore
+    roles["member-2"].member.custody._seen[stuck.entries[0].entry] = b""
+    garbage = fresh()
+    garbage = msgspec.structs.replace(
+        garbage, entries=[msgspec.structs.replace(garbage.entries[0], sealed=[b"", b"x" * 1200, bytes(1 << 14)])]
+    )
+    good = fresh()
+    for message in (stuck, garbage, good):
+        people.call("POST", "/cases", message, kind=CaseStatus)
+    exchange.steward._fresh = False
+    exchange.steward.once()
+    assert (status(stuck), status(garbage), status(good)) == ("received", "refused", "active")
+    people.call("POST", "/cases/withdraw", WithdrawalRequest(stuck.case, stuck.pin), kind=CaseStatus)
+    exchange.steward.once()
+    assert status(stuck) == "deleted"
