@@ -1,17 +1,25 @@
 """Whatever comes over HTTP, real roles answer it by name, and what they refuse changes nothing."""
 
+import asyncio
 import random
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 
+import httpx
 import msgspec
 import numpy as np
 import pytest
 
 from protocols.base import ReplayError
+from protocols.ledger import encode
 from service import pins, steps
+from service.bodies import MSGPACK
+from service.cases import Cases
+from service.errors import LimitReached, WrongPin
 from service.messages import CaseStatus, OpenCase, Sighted, StatusRequest, Upload, Verdicts, WithdrawalRequest
 from service.pins import case_id, new_number, new_pin
+from service.requests import outgoing
+from service.role import RATES
 from tests.service import fuzz
 from tests.service.roles import deployed, person, sealed_case, state, wait_for
 
@@ -174,3 +182,118 @@ def test_a_case_of_used_entries_is_refused_and_one_that_fails_holds_up_no_other(
     people.call("POST", "/cases/withdraw", WithdrawalRequest(stuck.case, stuck.pin), kind=CaseStatus)
     exchange.steward.once()
     assert status(stuck) == "deleted"
+
+
+def _opened(roles, seed):
+    message = sealed_case(roles, np.random.default_rng(seed).integers(0, 256, (1, 32), dtype=np.uint8))
+    person(roles).call("POST", "/cases", message, kind=CaseStatus)
+    return message
+
+
+def _wrong(message, count):
+    return [{"case": message.case, "pin": new_pin()} for _ in range(count)]
+
+
+async def _flood(url, bodies, meanwhile):
+    """(statuses of all, what `meanwhile` gave): it runs in a thread while the requests are on their way."""
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(limits=limits, timeout=60.0, trust_env=False) as client:
+        sent = [asyncio.ensure_future(client.post(f"{url}/cases/withdraw", json=body)) for body in bodies]
+        await asyncio.sleep(1.0)
+        done = await asyncio.to_thread(meanwhile)
+        pending = sum(not each.done() for each in sent)
+        answers = await asyncio.gather(*sent)
+    return Counter((answer.status_code, answer.json()["error"]) for answer in answers), done, pending
+
+
+def test_who_knows_a_number_cannot_keep_its_person_from_withdrawing(lived, monkeypatch):
+    """Ten wrong PINs, then 100 that wait at once, then far more than an address may send; all from one address."""
+    roles, _, _ = lived
+    exchange, people = roles["exchange"], person(roles)
+    url = f"http://{exchange.settings.listen}"
+    monkeypatch.setattr(pins, "LONGEST_DELAY", 0.05)
+    message = _opened(roles, 11)
+    before = state(exchange)
+    for _ in range(10):
+        with pytest.raises(WrongPin):
+            people.call("POST", "/cases/withdraw", WithdrawalRequest(message.case, new_pin()), kind=CaseStatus)
+    assert state(exchange) == before
+    monkeypatch.setattr(pins, "LONGEST_DELAY", 5.0)
+    asked = StatusRequest(message.case, message.pin)
+
+    def timed(path, asked):
+        started = time.perf_counter()
+        return people.call("POST", path, asked, kind=CaseStatus), time.perf_counter() - started
+
+    answers, (status, seconds), pending = asyncio.run(
+        _flood(url, _wrong(message, 100), lambda: timed("/cases/status", asked))
+    )
+    assert answers == {(403, "WrongPin"): 100}
+    assert status.status == "received"
+    assert pending > 80
+    assert seconds < 5
+    assert state(exchange) == before
+
+    monkeypatch.setattr(pins, "LONGEST_DELAY", 1.0)
+    monkeypatch.setattr(exchange.limits, "rates", RATES)
+    monkeypatch.setattr(exchange.limits, "_full", OrderedDict())
+    withdrawal = WithdrawalRequest(message.case, message.pin)
+    answers, (status, _), _ = asyncio.run(
+        _flood(url, _wrong(message, 200), lambda: timed("/cases/withdraw", withdrawal))
+    )
+    assert answers.keys() == {(403, "WrongPin"), (429, "LimitReached")}
+    assert status.status in ("withdrawn", "deleted")
+
+
+def test_a_right_pin_is_known_again_after_it_came_once(lived):
+    roles, _, _ = lived
+    message = _opened(roles, 12)
+    cases = Cases(roles["exchange"].engine, roles["exchange"].sealer, max_entries=9)  # as after a restart
+
+    def full():
+        raise LimitReached("too many", 1.0)
+
+    with pytest.raises(LimitReached):
+        cases.check_pin(message.case, message.pin, "here", full)
+    cases.check_pin(message.case, message.pin, "here")
+    assert cases.check_pin(message.case, message.pin.lower(), "elsewhere", full) == case_id(message.case)
+    with pytest.raises(LimitReached):
+        cases.check_pin(message.case, new_pin(), "here", full)
+
+
+def test_replayed_unsigned_expired_oversized_and_malformed_requests_are_refused_by_name(lived, monkeypatch):
+    roles, _, _ = lived
+    exchange = roles["exchange"]
+    url = f"http://{exchange.settings.listen}"
+    platform = roles["platform-1"].identity
+    body = encode(Verdicts([]))
+    before = state(exchange)
+
+    def ask(path, body, headers, error, status):
+        answer = httpx.post(url + path, content=body, headers=headers, trust_env=False)
+        assert (answer.status_code, answer.json()["error"]) == (status, error)
+        fuzz.check_refusal(answer.status_code, answer.headers, answer.content)
+        assert state(exchange) == before
+
+    json_ = {"Accept": "application/json", "Content-Type": MSGPACK}
+    ask("/verdicts", body, json_, "Unauthenticated", 401)
+    ask("/cases/status", b"x" * 1025, json_, "TooLarge", 413)
+    ask("/cases/status", b"\xc1", json_, "MessageError", 400)
+    ask("/cases/status", encode(StatusRequest("a", "b")), json_, "InputError", 422)
+    ask("/cases/status", b"{}", {"Content-Type": "text/plain"}, "UnsupportedMediaType", 415)
+
+    def signed(path="/verdicts", me=platform, body=body):
+        return outgoing(me, "exchange", "POST", path, MSGPACK, body)[1] | {"Accept": "application/json"}
+
+    once = signed()
+    assert httpx.post(f"{url}/verdicts", content=body, headers=once, trust_env=False).status_code == 204
+    ask("/verdicts", body, once, "ReplayError", 409)
+    ask("/verdicts", encode(Verdicts([(bytes(16), "blocked")])), signed(), "IntegrityError", 409)  # another body
+    ask("/sightings", body, signed(), "Unauthenticated", 401)  # another path
+    ask("/verdicts", body, signed(me=roles["member-1"].identity), "Forbidden", 403)
+    with monkeypatch.context() as past:
+        then = time.time() - 500
+        past.setattr("service.requests.time.time", lambda: then)
+        old = signed()
+    ask("/verdicts", body, old, "Unauthenticated", 401)
+    ask("/verdicts", body, {**signed(), "Hushmatch-Signature": "AAAA"}, "Unauthenticated", 401)
