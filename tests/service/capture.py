@@ -81,9 +81,17 @@ class Search:
         """step: between windows of a secret that are looked for."""
         windows = {secret[at : at + WINDOW] for secret in secrets for at in range(0, len(secret) - WINDOW + 1, step)}
         telling = [window for window in windows if len(set(window)) >= 5]  # runs of zeros are everywhere
-        self._windows = np.unique(np.frombuffer(b"".join(telling), dtype="<u8"))
+        self._use(np.unique(np.frombuffer(b"".join(telling), dtype="<u8")))
+
+    def _use(self, windows):
+        self._windows = windows
         self._begins = np.zeros(1 << _PREFIX, dtype=bool)
         self._begins[self._windows & _MASK] = True
+
+    def __or__(self, other):
+        joined = Search([])
+        joined._use(np.union1d(self._windows, other._windows))
+        return joined
 
     def __len__(self):
         return len(self._windows)

@@ -23,7 +23,7 @@ class Deployment:
         self.folder, self._settings = folder, settings
         self._between = between or (lambda name, url: url)
         self._stack, self.urls, self.roles = ExitStack(), {}, {}
-        up.create(folder, first_port=0, parameter_set="INSECURE_TINY", batch=8, platforms=platforms)
+        up.create(folder, first_port=0, parameter_set="INSECURE_TINY", batch=32, platforms=platforms)
         try:
             for name in MEMBERS:
                 self._start(name, MemberRole)
