@@ -192,6 +192,15 @@ class PlatformRole(Role):
             raise Unavailable("no two members answer: " + "; ".join(sorted({error.reason for error in away})))
         raise failed[-1]
 
+    def _drop_lost(self) -> None:
+        """Forget deals that one of their pair has lost, so that others are dealt while the dealer is there."""
+        for number, member in self._members.items():
+            stocked = [deal_id for (pair, _), stock in self._stock.items() if number in pair for deal_id in stock]
+            with suppress(Unavailable):
+                gone = set(member.sessions.stock.missing(stocked))
+                for key, stock in self._stock.items():
+                    self._stock[key] = [deal_id for deal_id in stock if deal_id not in gone]
+
     def _drop_stock(self, pair: tuple[int, int]) -> None:
         for key in [key for key in self._stock if key[0] == pair]:
             del self._stock[key]
@@ -238,6 +247,7 @@ class PlatformRole(Role):
 
     def deal_ahead(self) -> None:
         """Fill the stock for every pair, as far as members are there; that one is not full is no scan's failure."""
+        self._drop_lost()
         lanes = {installed.lanes for installed in self.connect().blocks.values()}
         for pair, count in itertools.product(PAIRS, lanes):
             stock = self._stock[pair, count]

@@ -48,7 +48,7 @@ class MemberRole(Role):
             if not before or self.member.pinned.digest != self.pinned.digest:
                 self.member.adopt(self.manifest, self.pinned)
         self._refusals = self.store.table(f"refusals {self.pinned.manifest.epoch}")
-        self._planes: dict[tuple[int, int], Iterator[PlaneShares]] = {}
+        self._planes: dict[tuple[int, int, int], Iterator[PlaneShares]] = {}  # of a version, block and share
         shares = self.store.table("shares")
         self.metrics.watch("entries", "Entries whose shares are kept", lambda: len(shares))
         self.metrics.watch("bank_version", "Newest version of the bank", lambda: self.member.custody.version)
@@ -115,9 +115,11 @@ class MemberRole(Role):
 
     def _next_planes(self, asked: Call) -> Planes:
         wanted: NextPlanes = asked.message
-        key = wanted.block, wanted.share
         with self.step():
             self._check_ready("planes")
+            version = self.member.custody.version
+            key = version, wanted.block, wanted.share
+            self._planes = {begun: planes for begun, planes in self._planes.items() if begun[0] == version}
             if key not in self._planes:
                 self._planes[key] = self.member.planes(wanted.block, wanted.share, max(1, min(wanted.step, 64)))
             try:

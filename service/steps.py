@@ -33,7 +33,7 @@ from service.errors import Forbidden
 from service.letters import open_letter, seal
 
 Receivers = Sequence[str | None]  # None: the caller, in the clear
-_BEFORE_SESSIONS = ("sessions.stock.receive", "sessions.receive_results")
+_BEFORE_SESSIONS = ("sessions.stock.receive", "sessions.stock.missing", "sessions.receive_results")
 
 _PARTS: dict[str, type] = {
     "": Member,
@@ -173,7 +173,7 @@ STEPS: dict[str, Step] = {
             " match_bits",
             answered="answer",
         ),
-        *_steps("platform", "sessions.stock", letters="receive"),
+        *_steps("platform", "sessions.stock", letters="receive", plain="missing"),
         Step("deal", "platform", to=_dealt),
     )
 }

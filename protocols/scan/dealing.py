@@ -83,6 +83,10 @@ class Stock:
             del self._deals[next(iter(self._deals))]
         self._deals[message.deal] = sender, message
 
+    def missing(self, deals: list[bytes]) -> list[bytes]:
+        """Which of these deals are not in stock: used, dropped, or gone with an earlier process."""
+        return [deal_id for deal_id in deals if deal_id not in self._deals]
+
     def take(
         self, deal_id: bytes, words: int, first: bool, pair: list[int]
     ) -> tuple[int, TripleSeed | TripleCorrection]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator
 from functools import reduce
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -246,8 +247,8 @@ class Exchange:
         path = self._folder / f"block-{block}-{version}.part"
         first = 0
         with path.open("wb") as file:
-            for messages in zip(*parts, strict=True):
-                if {m.share for m in messages} != set(SHARES):
+            for messages in zip_longest(*parts):
+                if None in messages or {m.share for m in messages} != set(SHARES):
                     raise MessageError(f"block {block}: a share's planes are missing")
                 due = (version, block, first, messages[0].count)
                 if any((m.version, m.block, m.first, m.count) != due for m in messages):
