@@ -22,7 +22,7 @@ from protocols.scan.manifest import follow
 from protocols.scan.messages import EntryReceipt, SealedEntry
 from protocols.scan.sealing import Signed
 from service import config
-from service.errors import NotAdult
+from service.errors import LimitReached, NotAdult
 from service.messages import HELP_FOR_MINORS, CaseStatus, Erasure, Manifests, OpenCase, StatusRequest, WithdrawalRequest
 from service.peer import Peer
 from service.pins import new_number, new_pin
@@ -75,8 +75,8 @@ class Device:
         number, pin = new_number(), new_pin()
         message = OpenCase(number, pin, True, sealed)
         tell("sending", 0, 1)
-        status = self._exchange.call("POST", "/cases", message, kind=CaseStatus, retries=5)
         until = time.monotonic() + wait
+        status = self._send(message, until)
         while status.status == "received" and time.monotonic() < until:
             tell("waiting for the members' check", 0, 1)
             time.sleep(0.5)
@@ -84,6 +84,17 @@ class Device:
         if status.status in ("active", "refused"):
             self._check_receipts(status, sealed)
         return Opened(number, pin, status, len(sealed))
+
+    def _send(self, message: OpenCase, until: float) -> CaseStatus:
+        """Open the case; where too many do so at once, again when the exchange says that there is room."""
+        while True:
+            try:
+                return self._exchange.call("POST", "/cases", message, kind=CaseStatus, retries=5)
+            except LimitReached as full:
+                pause = max(1.0, full.retry_after)
+                if time.monotonic() + pause > until:
+                    raise
+                time.sleep(pause)
 
     def status(self, number: str, pin: str) -> CaseStatus:
         """Where a case stands. Raises WrongPin, InputError, Unavailable; IntegrityError for a bad receipt."""

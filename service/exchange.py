@@ -32,6 +32,7 @@ from service.config import Settings
 from service.endpoints import Call, Endpoint
 from service.errors import Forbidden, Unavailable
 from service.letters import open_letter
+from service.limits import Queue
 from service.messages import (
     Answered,
     Bank,
@@ -51,6 +52,8 @@ from service.steward import Steward
 from service.storage import tidy
 
 _CASE_BYTES = 1 << 24
+_WAIT = 0.5  # seconds that one may wait before its case is taken in; beyond, it is asked to come again
+_PATIENCE = 5.0  # seconds that one check or version waits for people who open cases
 
 
 class ExchangeRole(Role):
@@ -70,6 +73,7 @@ class ExchangeRole(Role):
         self._manifests = self.store.table("manifests")
         self._keep_manifest()
         self._work = threading.Event()
+        self._people = Queue(_WAIT)
         self.steward = Steward(self)
         watch, watch_by = self.metrics.watch, self.metrics.watch_by
         watch("entries_waiting", "Accepted entries in no published block", lambda: self.exchange.waiting)
@@ -163,9 +167,15 @@ class ExchangeRole(Role):
     # People ------------------------------------------------------------------------------------------------------
 
     def _open(self, call: Call) -> CaseStatus:
-        case = self.cases.open(call.message, self.exchange.enrolled_before)
+        with self._people.place():
+            case = self.cases.open(call.message, self.exchange.enrolled_before)
+            shown = self._shown(case)
         self._work.set()
-        return self._shown(case)
+        return shown
+
+    def let_people_ahead(self) -> None:
+        """Before work that takes the machine's time: wait while people open cases, though not for ever."""
+        self._people.until_empty(_PATIENCE)
 
     def _status(self, call: Call) -> CaseStatus:
         return self._shown(self._case(call))

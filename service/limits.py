@@ -15,7 +15,8 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from protocols.base import ConfigurationError
@@ -65,6 +66,39 @@ class Limits:
             self._full.move_to_end((kind, pseudonym))
             if len(self._full) > self._kept:
                 self._full.popitem(last=False)
+
+
+class Queue:
+    """Work that people wait for: one more is let in as long as it would not wait too long. For several threads."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """seconds: that one may have to wait, by how long those before it took."""
+        self._seconds, self._clock = seconds, clock
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._each = 0.0  # seconds that one adds to the wait of the next, averaged over the last ten or so
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place in the queue, until the work is done. Raises LimitReached."""
+        with self._changed:
+            wait = self._inside * self._each
+            if wait > self._seconds:
+                raise LimitReached(f"too many people at once; there is room in {wait:.0f} s", wait)
+            self._inside += 1
+            ahead, started = self._inside, self._clock()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._each += 0.1 * ((self._clock() - started) / ahead - self._each)
+                self._changed.notify_all()
+
+    def until_empty(self, seconds: float) -> None:
+        """Wait until nobody is in it, so long at most: for work that would take the machine's time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._inside == 0, seconds)
 
 
 def _network(address: str) -> str:

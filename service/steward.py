@@ -119,6 +119,7 @@ class Steward:
         self._fresh = not all([self._settle(case, entries) for case, entries in self._role.cases.received(_CASES)])
         behind = self._behind(states)
         if behind or self._role.exchange.stale():
+            self._role.let_people_ahead()
             self._update(states, behind)
         self._erase()
         if time.time() - self._tidied > _DAY:
@@ -215,6 +216,7 @@ class Steward:
 
     def _check(self, case: bytes, entries: list[SealedEntry]) -> None:
         role, name = self._role, case.hex()
+        role.let_people_ahead()
         if self._fresh:
             forget = role.exchange.to_forget([entry.entry for entry in entries])
             enrolling.abandon(self._wire, self.members, forget)  # type: ignore[arg-type]

@@ -69,7 +69,7 @@ def _working(role):
         worker.join(60)
 
 
-def wait_for(what, seconds=60.0):
+def wait_for(what, seconds=180.0):
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "it did not happen in time"

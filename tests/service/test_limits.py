@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from protocols.base import ConfigurationError
 from service.errors import LimitReached
-from service.limits import Limits, Rate
+from service.limits import Limits, Queue, Rate
 
 
 class Clock:
@@ -118,3 +118,26 @@ def test_an_ipv6_network_is_one_address():
 def test_a_rate_that_admits_nothing_or_everything_is_refused(burst, seconds):
     with pytest.raises(ConfigurationError):
         Rate(burst, seconds)
+
+
+def test_a_queue_lets_nobody_in_who_would_wait_too_long():
+    clock = Clock()
+    queue = Queue(1.0, clock)
+    for _ in range(50):  # of half a second each
+        with queue.place():
+            clock.now += 0.5
+    with queue.place(), queue.place(), queue.place():
+        with pytest.raises(LimitReached) as refused, queue.place():
+            pass
+        assert 1.0 < refused.value.retry_after < 2.0
+        queue.until_empty(0.01)  # waits in vain, and goes on
+    with queue.place():
+        pass
+    queue.until_empty(60.0)
+
+
+def test_a_queue_counts_those_whose_work_fails_as_gone():
+    queue = Queue(1.0)
+    with pytest.raises(KeyError), queue.place():
+        raise KeyError
+    queue.until_empty(60.0)
