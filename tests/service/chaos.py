@@ -124,7 +124,6 @@ class Notebook:
     """What was acknowledged, and what was asked for."""
 
     cases: list[Opened] = field(default_factory=list)
-    told: Counter[str] = field(default_factory=Counter)  # file -> sightings, in all answers together
     checks: int = 0
     repeated: int = 0
 
@@ -132,12 +131,14 @@ class Notebook:
 class Town:
     """A deployment, its people and its platform."""
 
-    def __init__(self, folder: Path, seed: int, photos: int = 12) -> None:
+    def __init__(self, folder: Path, seed: int, photos: int = 12, database: str = "") -> None:
+        """database: the exchange's URL; its own file by default."""
         self.random, self.noise = random.Random(seed), np.random.default_rng(seed)
         self.folder, self.notes = folder, Notebook()
         up.create(folder, first_port=0, parameter_set="INSECURE_TINY", batch=8)
         self.calls = folder / "calls"
         self._set_hook()
+        self._set("exchange", "database", database)
         self.files = [self._photo(number) for number in range(photos)]
         prints = [hash_image(str(file)) for file in self.files]
         self.hashes = pack(prints)
@@ -162,10 +163,11 @@ class Town:
             f"out = os.open({str(self.calls)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)\n"
             "os.write(out, (sys.argv[1] + ' ' + sys.argv[2] + '\\n').encode())\n"
         )
-        file = self.folder / up.PLATFORM / config.FILE
-        command = shlex.join([sys.executable, "-S", str(script)])
-        lines = file.read_text().splitlines()
-        file.write_text("\n".join([f"hook = {command!r}", *lines]) + "\n")
+        self._set(up.PLATFORM, "hook", shlex.join([sys.executable, "-S", str(script)]))
+
+    def _set(self, name: str, setting: str, value: str) -> None:
+        file = self.folder / name / config.FILE
+        file.write_text(f"{setting} = {value!r}\n" + file.read_text())
 
     def _photo(self, number: int) -> Path:
         """Something with enough detail, like nothing else here."""

@@ -4,8 +4,10 @@ import time
 
 import pytest
 
+from service import storage
 from service.up import PARTIES
 from tests.service.chaos import Town, alongside
+from tests.service.conftest import SERVER, empty
 
 MOMENTS = 30
 
@@ -40,20 +42,19 @@ def killed_at(town, name, work, before):
     done()
 
 
-def run(folder, names, moments, seed):
-    town = Town(folder / "town", seed)
+def run(folder, names, moments, seed, database=""):
+    town, took = Town(folder / "town", seed, database=database), {}
     try:
         town.start()
         enrol(town)
         for work in WORK:
             begun = time.monotonic()
             work(town)
-            town.notes.told[work.__name__] = round(1000 * (time.monotonic() - begun))
+            took[work] = time.monotonic() - begun
         for name in names:
             for moment in range(moments):
                 work = WORK[moment % len(WORK)]
-                took = town.notes.told[work.__name__] / 1000
-                killed_at(town, name, work, town.random.uniform(0, took))
+                killed_at(town, name, work, town.random.uniform(0, took[work]))
         town.settled()
         town.used_once()
         doubled = sum(count - 1 for count in town.hook_calls().values())
@@ -66,3 +67,13 @@ def run(folder, names, moments, seed):
 @pytest.mark.parametrize("name", PARTIES)
 def test_a_role_that_is_killed_at_random_moments_loses_and_doubles_nothing(name, tmp_path):
     run(tmp_path, [name], MOMENTS, seed=PARTIES.index(name))
+
+
+@pytest.mark.slow
+def test_an_exchange_over_postgresql_that_is_killed_loses_and_doubles_nothing(postgresql_url, tmp_path):
+    if postgresql_url is None:
+        pytest.skip(f"{SERVER} is not set: no PostgreSQL to test with (.ci/run starts one)")
+    engine = storage.open(postgresql_url)
+    empty(engine)
+    engine.dispose()
+    run(tmp_path, ["exchange"], len(WORK) * 2, seed=9, database=postgresql_url)
