@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import re
 import threading
 import time
 from collections import defaultdict
@@ -19,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import split as split_command
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -60,6 +62,7 @@ _SYNC_SECONDS = 60.0
 _UPLOAD_BYTES = 1 << 28
 _NAME_CHARACTERS = 1000
 _PAUSE = 2.0
+_FOREIGN = "its name is not UTF-8; rename it"
 
 
 def _quiet(what: str, done: int, total: int) -> None:
@@ -239,7 +242,7 @@ class PlatformRole(Role):
         a, b = (self._members[number] for number in pair)
         dealer = next(member for number, member in self._members.items() if number not in pair)
         try:
-            return matching.deal(self._wire, dealer, a, b, lanes)  # type: ignore[arg-type]
+            return matching.deal(self._wire, self.name, dealer, a, b, lanes)  # type: ignore[arg-type]
         except Unavailable as error:
             raise Unavailable(
                 f"{error.reason}; what {dealer.name} dealt ahead for members {pair[0]} and {pair[1]} is used up"
@@ -366,8 +369,12 @@ class Running:
         self._peer.call("GET", "/health", kind=Health)
 
     def check(self, paths: Sequence[str], tell: Progress = _quiet) -> Checked:
-        """As `PlatformRole.check`, of files on a disk that both see."""
-        return self._peer.call("POST", "/check", CheckFiles([os.path.abspath(path) for path in paths]), kind=Checked)
+        """As `PlatformRole.check`, of files on a disk that both see; one whose name is not UTF-8 is refused."""
+        given = [os.path.abspath(path) for path in paths]
+        foreign = [path for path in given if re.search("[\ud800-\udfff]", path)]  # what is not UTF-8, by `os.fsdecode`
+        named = CheckFiles([path for path in given if path not in foreign])
+        checked = self._peer.call("POST", "/check", named, kind=Checked)
+        return msgspec.structs.replace(checked, refused=[*checked.refused, *((path, _FOREIGN) for path in foreign)])
 
     def upload(self, name: str, media: bytes) -> Checked:
         """As `PlatformRole.check`, of one upload."""

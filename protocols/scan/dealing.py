@@ -8,6 +8,7 @@ NOT protected: the dealer together with A or B knows the other one's masks.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 
 import numpy as np
 
@@ -65,23 +66,30 @@ def dealt_squares(message: TripleSeed | TripleCorrection, batch: int, bits: int)
 class Stock:
     """A member's deals: in memory only. That one came is kept in a table, so that none comes twice."""
 
-    limit = 64  # deals; with more, the oldest are dropped: whoever asked for them is gone
+    limit = 64  # deals; with more, the oldest of the platform that has most is dropped: none can push out another's
 
     def __init__(self, parameters: Parameters, dealt: Table | None = None) -> None:
         self._parameters = parameters
         self._deals: dict[bytes, tuple[int, TripleSeed | TripleCorrection]] = {}
+        self._asked: dict[bytes, str] = {}  # by which platform, the oldest first
         self._dealt = {} if dealt is None else dealt
 
-    def receive(self, sender: int, message: TripleSeed | TripleCorrection) -> None:
-        """A deal of member `sender`. Raises ReplayError for one that came before, MessageError."""
+    def receive(self, sender: int, message: TripleSeed | TripleCorrection, platform: str = "") -> None:
+        """A deal of `sender`, asked for by `platform`. Raises ReplayError for one that came before, MessageError."""
         if message.deal in self._dealt or len(message.seed) != SEED_BYTES or message.words <= 0:
             raise ReplayError("triples: the deal came before, or is malformed")
         if isinstance(message, TripleCorrection):
             as_array(message.corrections, np.uint64, (gates(self._parameters), message.words), "corrections")
         self._dealt[message.deal] = b""
         while len(self._deals) >= self.limit:
-            del self._deals[next(iter(self._deals))]
-        self._deals[message.deal] = sender, message
+            self._drop_one(platform)
+        self._deals[message.deal], self._asked[message.deal] = (sender, message), platform
+
+    def _drop_one(self, platform: str) -> None:
+        asked = list(self._asked.items())
+        most, _ = Counter([*(by for _, by in asked), platform]).most_common(1)[0]
+        oldest = next(deal_id for deal_id, by in asked if by == most)
+        del self._deals[oldest], self._asked[oldest]
 
     def missing(self, deals: list[bytes]) -> list[bytes]:
         """Which of these deals are not in stock: used, dropped, or gone with an earlier process."""
@@ -96,6 +104,7 @@ class Stock:
         knows both sides' masks.
         """
         dealer, message = self._deals.pop(deal_id, (0, None))
+        self._asked.pop(deal_id, None)
         if message is None or message.words != words or isinstance(message, TripleSeed) != first:
             raise ReplayError("comparison: the deal is not in stock, or was made for another batch")
         if dealer in pair:

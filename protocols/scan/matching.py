@@ -18,14 +18,14 @@ from protocols.scan.member import Member
 from protocols.scan.wire import Wire
 
 
-def deal(wire: Wire, dealer: Member, a: Member, b: Member, lanes: int) -> bytes:
-    """What one batch against a block of `lanes` lanes takes, from the third member into stock. The deal's id."""
+def deal(wire: Wire, platform: str, dealer: Member, a: Member, b: Member, lanes: int) -> bytes:
+    """What one batch of a platform against `lanes` lanes takes, from the third member into stock. The deal's id."""
     with wire.cpu(dealer.name, "dealing"):
         deal_id, seed, correction = dealer.deal((a.number, b.number), lanes)
     for member, message in ((a, seed), (b, correction)):
         received = wire.send(dealer.name, member.name, message)
         with wire.cpu(member.name, "comparison"):
-            member.sessions.stock.receive(dealer.number, received)
+            member.sessions.stock.receive(dealer.number, received, platform)
     return deal_id
 
 

@@ -322,7 +322,7 @@ class Scan(Protocol):
         dealer = next(m for m in self._members.values() if m.number not in self.pair)
         if dealer.number == self._away:
             raise ProtocolError(f"{dealer.name} is away and the triples dealt ahead are used up; bring it back")
-        return deal(self.ledger, dealer, a, b, lanes)
+        return deal(self.ledger, _PLATFORM, dealer, a, b, lanes)
 
     def deal_ahead(self, batches: int) -> None:
         """Stock triples for so many batches against each block, so that the third member may be away for a while."""

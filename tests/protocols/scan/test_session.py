@@ -10,7 +10,7 @@ from protocols.ledger import decode
 from protocols.scan import budgets
 from protocols.scan import session as module
 from protocols.scan.comparison import rounds
-from protocols.scan.dealing import chunks, deal
+from protocols.scan.dealing import Stock, chunks, deal
 from protocols.scan.keys import KeyShare
 from protocols.scan.messages import (
     GateOpening,
@@ -520,6 +520,21 @@ def test_malformed_deals_are_refused(bank):
     b.stock.receive(3, changed(seed, deal=bytes(16)))
     with pytest.raises(ReplayError, match="another batch"):
         b.start_comparison(session, bytes(16))  # A's part of a deal, given to B
+
+
+def test_no_platform_pushes_anothers_deals_out_of_stock(bank):
+    protocol = bank.protocol
+    dealt = [deal(protocol.parameters, 1, protocol._batch, False)[0] for _ in range(9)]
+    stock = Stock(protocol.parameters)
+    stock.limit = 4
+    for message in dealt[:2]:
+        stock.receive(3, crossed(message), "platform-1")
+    for message in dealt[2:]:
+        stock.receive(3, crossed(message), "platform-2")
+    assert stock.missing([message.deal for message in dealt]) == [message.deal for message in dealt[2:7]]
+    stock.take(dealt[0].deal, dealt[0].words, True, [1, 2])
+    stock.receive(3, crossed(deal(protocol.parameters, 1, protocol._batch, False)[0]), "platform-2")
+    assert stock.missing([dealt[1].deal, dealt[7].deal]) == []
 
 
 # Caps and budgets ----------------------------------------------------------------------------------------------------
