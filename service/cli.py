@@ -189,9 +189,16 @@ def _below(path: Path) -> list[str]:
 def _report(checked: Any) -> None:
     for hit in checked.hits:
         for handle in hit.sightings:
-            typer.echo(f"{handle.hex()}  {hit.kind}  {hit.path}")
+            typer.echo(f"{handle.hex()}  {hit.kind}  {_one_line(hit.path)}")
     for path, reason in checked.refused:
-        typer.echo(f"refused  {path}: {reason}", err=True)
+        typer.echo(f"refused  {_one_line(path)}: {_one_line(reason)}", err=True)
+
+
+def _one_line(text: str) -> str:
+    """Uploaders choose names of files: none may look like a line of another file, or speak to the terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 @case.command("open")
