@@ -306,7 +306,8 @@ def _try_to_hold(engine: Engine) -> Connection | TextIO | None:
             held.detach()  # the lock is the connection's: closed, it must not go back to the pool
             mine = bool(held.scalar(select(func.pg_try_advisory_lock(_ONE_PROCESS))))
     else:
-        held = Path(f"{engine.url.database}.lock").open("w")  # noqa: SIM115 - open as long as the store is
+        path = f"{engine.url.database}.lock"  # the owner's only: whoever can open it could hold it
+        held = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "w")
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             mine = True

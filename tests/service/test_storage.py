@@ -298,3 +298,10 @@ def test_a_dump_is_in_the_order_of_random_keys(tmp_path):
     rows = [line for line in dump.splitlines() if line.startswith('INSERT INTO "nonces"')]
     assert rows == sorted(rows)
     assert all("WITHOUT ROWID" in sql for (sql,) in tables if "alembic_version" not in sql)
+
+
+def test_nobody_else_can_hold_the_lock_of_a_database(tmp_path):
+    engine = storage.open(f"sqlite:///{tmp_path}/role.db")
+    SqlStore(engine, Sealer(bytes(32))).close()
+    assert (tmp_path / "role.db.lock").stat().st_mode & 0o777 == 0o600
+    engine.dispose()
