@@ -5,7 +5,8 @@ for each case that the upload shows: a photo by any match, a video if a set shar
 of one case. What it does about a sighting it tells by that handle. Matches that no upload claims are dropped after a
 day or two.
 
-NOT protected: a platform may group handles as it likes, and need not tell what it found or did.
+NOT protected: a platform may group handles as it likes, and need not tell what it found or did. One that says that two
+uploads are one learns from the number of sightings whether they show the same case.
 """
 
 from __future__ import annotations

@@ -243,3 +243,10 @@ def test_the_same_news_at_once_is_one_row(finds, cases, engine):
     with transaction(engine) as session:
         row = session.scalars(select(Searched)).one()
         assert (row.version, row.at) == (5, NOON)
+
+
+def test_who_says_that_two_uploads_are_one_can_tell_whether_they_show_one_case(finds, cases):
+    one, two = activate(cases, new_case()), activate(cases, new_case(1))
+    first, again, other = handles(finds, one) + handles(finds, one) + handles(finds, two)
+    assert [len(upload) for upload in seen(finds, photo(first), photo(again), photo(other))] == [1, 1, 1]
+    assert [len(upload) for upload in seen(finds, photo(first, again), photo(first, other))] == [1, 2]
