@@ -153,9 +153,9 @@ class Ceremony:
         self._shares[dealer, pair, self._member] = share
         return PartialDecryption(self._session(dealer, pair), pack(masked).data)
 
-    def unmask(self, dealer: int, pair: tuple[int, int], message: PartialDecryption) -> None:
-        """As the first of `pair`: finish a test decryption. Raises MessageError."""
-        p = self._parameters
+    def unmask(self, sender: int, dealer: int, message: PartialDecryption) -> None:
+        """As the first of a pair: finish a test decryption with what the second says. Raises MessageError."""
+        p, pair = self._parameters, (self._member, sender)
         if message.session != self._session(dealer, pair):
             raise MessageError("ceremony: a partial decryption of another test")
         masked = read_residues(message.partial, (p.lanes,), p.n, "partial decryption")

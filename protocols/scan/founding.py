@@ -30,7 +30,7 @@ def make_key(wire: Wire, members: Sequence[Member]) -> CommitteeKey:
             masked = b.ceremony.mask(dealer_number, pair)
         masked = send(b.name, a.name, masked)
         with wire.cpu(a.name):
-            a.ceremony.unmask(dealer_number, pair, masked)
+            a.ceremony.unmask(b.number, dealer_number, masked)
         for m in (a, b):
             share = m.ceremony.open_share(dealer_number, pair)
             for other in members:

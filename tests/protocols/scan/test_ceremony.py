@@ -55,7 +55,7 @@ def hold(members, until="conclude"):
         return None
     for dealer in MEMBERS:
         for a, b in PAIRS:
-            members[a].unmask(dealer, (a, b), members[b].mask(dealer, (a, b)))
+            members[a].unmask(b, dealer, members[b].mask(dealer, (a, b)))
             for member in (a, b):
                 share = members[member].open_share(dealer, (a, b))
                 for other in others(member):
@@ -109,7 +109,7 @@ def test_a_member_that_decrypts_wrongly_is_named(member, monkeypatch):
         share._keys = {other: key * 0 for other, key in share._keys.items()}
     for dealer in MEMBERS:
         for a, b in PAIRS:
-            members[a].unmask(dealer, (a, b), members[b].mask(dealer, (a, b)))
+            members[a].unmask(b, dealer, members[b].mask(dealer, (a, b)))
             for sender in (a, b):
                 for other in others(sender):
                     members[other].receive_share(sender, members[sender].open_share(dealer, (a, b)))
@@ -217,7 +217,7 @@ def test_vectors_shares_and_plaintexts_come_once_and_in_turn():
         members[1].mask(1, (2, 1))
     members = committee()
     hold(members, until="mask")
-    members[1].unmask(1, (1, 2), members[2].mask(1, (1, 2)))
+    members[1].unmask(2, 1, members[2].mask(1, (1, 2)))
     share = members[2].open_share(1, (1, 2))
     members[1].receive_share(2, share)
     with pytest.raises(ReplayError, match="opened its share already"):
