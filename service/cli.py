@@ -142,21 +142,25 @@ def platform_watch(
     """Check files as they arrive in a folder, until Ctrl-C."""
     stop = _until_signal()
     with _platform(folder) as role:
+        import msgspec
+
+        from protocols.base import BudgetExceeded, StaleVersion
+        from service.agreement import write_whole
         from service.errors import Unavailable
         from service.folder import Folder
 
-        store = getattr(role, "store", None)
-        watched = Folder(directory, None if store is None else store.table("checked"))
+        kept = folder / "watched"  # what was checked: neither this command nor the platform has to run all the time
+        checked = msgspec.msgpack.decode(kept.read_bytes(), type=dict[bytes, bytes]) if kept.exists() else {}
+        watched = Folder(directory, checked)
         for paths in watched.watch(stop):
             try:
                 _report(role.check(paths))
-            except Unavailable as error:
-                typer.echo(f"Unavailable: {error}; trying again", err=True)
+            except (Unavailable, BudgetExceeded, StaleVersion) as error:
+                typer.echo(f"{type(error).__name__}: {error}; trying again", err=True)
                 stop.wait(5.0)
                 continue
             watched.check_off(paths)
-            if store is not None:
-                store.commit()
+            write_whole(kept, msgspec.msgpack.encode(checked))
 
 
 @platform.command("feedback")

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from protocols.base import HushmatchError, IntegrityError
+from protocols.base import HushmatchError, IntegrityError, ProtocolError
 from protocols.ledger import decode
 from protocols.scan import enrolling, founding
 from protocols.scan.keys import MEMBERS
@@ -191,7 +191,10 @@ class Steward:
         """Members' word on proofs that they refused."""
         for state in states:
             for signed in state.refusals:
-                self._role.keep_refusal(signed)
+                try:
+                    self._role.keep_refusal(signed)
+                except ProtocolError as error:  # no evidence, and no reason to stop
+                    log(Event.INCIDENT, level=logging.ERROR, error=error)
 
     def _settle(self, case: bytes, entries: list[SealedEntry]) -> bool:
         """Check a case, or refuse one whose check fails again and again: it must not hold up the others.
