@@ -95,15 +95,17 @@ def _scan_view(bank: NDArray[np.uint8], uploads: NDArray[np.uint8]) -> Matrix:
     """The values that member 1, as A, holds after decryption, slot by slot: its shares of the distances."""
     protocol: Any = create("scan", bits=BITS, threshold=0, lanes=1, workers=1)
     protocol.enroll([f"case-{number}" for number in range(len(bank))], bank)
-    seen = remember(protocol._members[1].sessions._key_share, "unmask")
+    seen = remember(protocol._members[1].sessions, "_planes")
     protocol.match(uploads)
     slots = protocol._members[1].custody.blocks[0].slots
     order = case_at(protocol, slots.tolist())
     column = np.empty(len(bank), dtype=np.int64)
     column[[int(case.removeprefix("case-")) for case in order]] = slots
     place, field = np.divmod(column, 5)
-    shares = np.array([share.reshape(-1) for share in seen[: len(uploads)]])
-    return ((shares[:, place] >> (10 * field + 1).astype(np.uint64)) & np.uint64(511)).astype(np.float64)
+    planes = np.concatenate(seen)[: len(uploads)]  # (uploads, 10, 5, words): bit r of word c is coefficient r*words + c
+    row, word = np.divmod(place, planes.shape[-1])
+    bits = (planes[:, 1:, field, word] >> row.astype(np.uint64)) & np.uint64(1)
+    return (bits * (1 << np.arange(9, dtype=np.uint64))[:, None]).sum(axis=1).astype(np.float64)
 
 
 def figure(result: Result) -> Figure:

@@ -131,7 +131,7 @@ class Published:
 
     def __init__(self, planes):
         self.planes = planes
-        self.digest = blake3(planes).digest()
+        self.digest = blake3(planes.data.cast("B")).digest()
 
     def arrived(self, block, version, lanes):
         return self.digest, self.planes
