@@ -21,7 +21,7 @@
 # %%
 import numpy as np
 
-from experiments.attacks.common import case_at, random_hashes, remember
+from experiments.attacks.common import case_at, random_hashes, remember, shares_at
 from experiments.notebook import table
 from hashing import hamming
 from protocols import create
@@ -65,7 +65,7 @@ bool(np.array_equal(first + second + third, b)), third[:3]
 
 # %%
 protocol = create("scan", lanes=1, record=True, workers=1)
-seen_by_a = remember(protocol._members[1].sessions._key_share, "unmask")
+seen_by_a = remember(protocol._members[1].sessions, "_planes")
 protocol.enroll([f"case-{number}" for number in range(len(bank))], bank)
 protocol.match(uploads)
 
@@ -92,9 +92,8 @@ table(
 # %%
 protocol.match(uploads)
 slots = protocol._members[1].custody.blocks[0].slots
-place, field = divmod(int(slots[case_at(protocol, slots.tolist()).index("case-7")]), 5)
-held = np.array([share.reshape(-1)[place] for share in seen_by_a])
-held = (held >> np.uint64(10 * field + 1)) & np.uint64(511)
+slot = slots[case_at(protocol, slots.tolist()).index("case-7")]
+held = shares_at(seen_by_a, np.array([slot]))
 held.reshape(2, -1)[:, :5]
 
 # %% [markdown]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.results import Row
 from protocols import available
+from protocols.scan.parameters import FIELDS, WIDTH
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,15 @@ def case_at(protocol: Any, slots: list[int]) -> list[str]:
     """Whose entries stand at these slots of block 0 of a `scan`: what the exchange knows."""
     exchange = protocol._exchange
     return [exchange._case_of[entry] for entry in exchange.blocks[0].entries_at(slots)]
+
+
+def shares_at(seen: list[NDArray[np.uint64]], slots: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A member's shares of the aligned distances in these slots, (queries, slots), out of its batches' bit planes.
+
+    seen: what its `_planes` returned, (batch, 10, 5, words) each: bit r of word c stands for coefficient r*words + c.
+    """
+    planes = np.concatenate(seen)
+    place, field = np.divmod(slots, FIELDS)
+    row, word = np.divmod(place, planes.shape[-1])
+    bits = (planes[:, 1:, field, word] >> row.astype(np.uint64)) & np.uint64(1)
+    return (bits << np.arange(WIDTH - 1, dtype=np.uint64)[:, None]).sum(axis=1, dtype=np.uint64)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments import plots
-from experiments.attacks.common import Config, case_at, random_hashes, remember, runnable, verdict
+from experiments.attacks.common import Config, case_at, random_hashes, remember, runnable, shares_at, verdict
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
 from hashing.fingerprint import hamming
@@ -101,11 +101,7 @@ def _scan_view(bank: NDArray[np.uint8], uploads: NDArray[np.uint8]) -> Matrix:
     order = case_at(protocol, slots.tolist())
     column = np.empty(len(bank), dtype=np.int64)
     column[[int(case.removeprefix("case-")) for case in order]] = slots
-    place, field = np.divmod(column, 5)
-    planes = np.concatenate(seen)[: len(uploads)]  # (uploads, 10, 5, words): bit r of word c is coefficient r*words + c
-    row, word = np.divmod(place, planes.shape[-1])
-    bits = (planes[:, 1:, field, word] >> row.astype(np.uint64)) & np.uint64(1)
-    return (bits * (1 << np.arange(9, dtype=np.uint64))[:, None]).sum(axis=1).astype(np.float64)
+    return shares_at(seen, column)[: len(uploads)].astype(np.float64)
 
 
 def figure(result: Result) -> Figure:
