@@ -51,7 +51,10 @@ def test_no_hash_number_or_pin_is_on_the_exchanges_disk(lived):
     assert pins.case_id(cases[0].case) in held  # what is looked for would be found
     for row in hashes.reshape(-1, 32):
         for start in range(25):
-            assert not [spelling for spelling in spellings(row[start : start + 8].tobytes()) if spelling in held]
+            windows = [
+                one for one in spellings(row[start : start + 8].tobytes()) if len(one) >= 8
+            ]  # shorter: by chance
+            assert not [spelling for spelling in windows if spelling in held]
     for case in cases:
         for code in (case.case, case.pin):
             assert code.encode() not in held
