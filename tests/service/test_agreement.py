@@ -1,12 +1,13 @@
 """Setting parties up: what people compare, what members sign, what settings are written."""
 
 import pytest
+from typer.testing import CliRunner
 
 from protocols.base import ConfigurationError, IntegrityError
 from protocols.ledger import decode
 from protocols.scan.messages import Manifest, SignedManifest
 from protocols.scan.sealing import PublicKeys
-from service import agreement, config, up
+from service import agreement, cli_setup, config, up
 from service.errors import WrongPassphrase
 
 
@@ -128,6 +129,32 @@ def test_a_member_signs_one_manifest_an_epoch(tmp_path, keys):
     with pytest.raises(IntegrityError, match="take a later one"):
         parts(tmp_path, tiny(keys, threshold=30))
     assert parts(tmp_path, tiny(keys, epoch=2))
+
+
+def test_a_member_killed_before_its_part_was_written_signs_the_same_again(tmp_path, monkeypatch):
+    for name in NAMES:
+        agreement.make_keys(tmp_path, name, "secret")
+        (tmp_path / "identity.locked").rename(tmp_path / f"{name}.locked")
+    (tmp_path / "member-1.locked").rename(tmp_path / "identity.locked")
+    monkeypatch.setenv("HUSHMATCH_PASSPHRASE", "secret")
+    command = ["sign", "member-1", *(str(tmp_path / f"{name}.public") for name in NAMES), "--folder", str(tmp_path)]
+
+    def signed(*more):
+        return CliRunner().invoke(cli_setup.app, [*command, *more])
+
+    with monkeypatch.context() as killed:
+        killed.setattr(agreement, "write_whole", lambda path, body: None)
+        assert signed().exit_code == 0
+    part = tmp_path / "member-1.part"
+    assert not part.exists()
+    assert signed().exit_code == 0
+    first = part.read_bytes()
+    assert signed().exit_code == 0
+    assert part.read_bytes() == first
+    other = signed("--batch", "32")
+    assert other.exit_code == 1
+    assert "epoch 1 does not follow the one before; take a later one" in other.output
+    assert part.read_bytes() == first
 
 
 def test_two_of_three_are_not_enough(tmp_path, keys):
