@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -23,7 +23,17 @@ ConfigOption = Annotated[
 ]
 NumberOption = Annotated[str, typer.Option("--case", prompt="Case number", help="XXXX-XXXX-XXXX-XXXX")]
 PinOption = Annotated[
-    str, typer.Option("--pin", prompt="PIN", hide_input=True, envvar="HUSHMATCH_PIN", help="XXXX-XXXX")
+    str | None,
+    typer.Option(
+        "--pin",
+        envvar="HUSHMATCH_PIN",
+        help="XXXX-XXXX. Leave it out and you are asked: while the command runs, other users of this device can read"
+        " what stands on its command line.",
+    ),
+]
+PinFileOption = Annotated[
+    typer.FileText | None,
+    typer.Option("--pin-file", metavar="FILE", help="The PIN is this file's first line; - for standard input."),
 ]
 
 exchange = typer.Typer(no_args_is_help=True, help="The organisation that keeps cases and the sealed bank.")
@@ -238,13 +248,16 @@ def case_open(
 
 
 @case.command("status")
-def case_status(config_file: ConfigOption, number: NumberOption, pin: PinOption) -> None:
+def case_status(
+    config_file: ConfigOption, number: NumberOption, pin: PinOption = None, pin_file: PinFileOption = None
+) -> None:
     """See where a case stands, and what platforms found and did."""
+    code = _pin(pin, pin_file)
     with named():
         from service import config
         from service.client import Device
 
-        status = Device(config.load(config_file, config.Client)).status(number, pin)
+        status = Device(config.load(config_file, config.Client)).status(number, code)
     _show(status)
 
 
@@ -252,19 +265,27 @@ def case_status(config_file: ConfigOption, number: NumberOption, pin: PinOption)
 def case_withdraw(
     config_file: ConfigOption,
     number: NumberOption,
-    pin: PinOption,
+    pin: PinOption = None,
+    pin_file: PinFileOption = None,
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to keep the signed receipt.")] = None,
 ) -> None:
     """Withdraw a case for good. It stops matching at once, on every platform."""
+    code = _pin(pin, pin_file)
     with named():
         from protocols.ledger import encode
         from service import config
         from service.client import Device
 
-        status = Device(config.load(config_file, config.Client)).withdraw(number, pin)
+        status = Device(config.load(config_file, config.Client)).withdraw(number, code)
         if receipt is not None and status.erasure is not None:
             receipt.write_bytes(encode(status.erasure))
     _show(status)
+
+
+def _pin(given: str | None, file: TextIO | None) -> str:
+    if file is not None:
+        return file.readline().strip()
+    return given or typer.prompt("PIN", hide_input=True)
 
 
 def _show(status: Any) -> None:

@@ -1,9 +1,12 @@
-"""What the command line prints of files whose names somebody else chose."""
+"""What the command line prints of files whose names somebody else chose; where it takes PINs from."""
 
 import os
 
 import msgspec
+import pytest
+from typer.testing import CliRunner
 
+from service import cli, client
 from service.checker import Running
 from service.cli import _report
 from service.messages import Checked, CheckFiles, Hit
@@ -32,3 +35,48 @@ def test_a_name_that_is_not_utf_8_stops_no_other_file():
     checked = running.check(["/up/a.jpg", foreign, "/up/ä.jpg"])
     assert checked.asked == 2
     assert [path for path, _ in checked.refused] == ["/up/ä.jpg", foreign]
+
+
+PIN = "ABCD-EFGH"
+
+
+@pytest.fixture
+def case_command(tmp_path, monkeypatch):
+    """Runs `case status` or `case withdraw`; the PINs that reached the device, and what was printed."""
+    asked = []
+
+    class Device:
+        def __init__(self, settings):
+            pass
+
+        def status(self, number, pin):
+            asked.append(pin)
+
+        withdraw = status
+
+    monkeypatch.setattr(client, "Device", Device)
+    monkeypatch.setattr(cli, "_show", lambda status: None)
+    (tmp_path / "client.toml").write_text('exchange = "https://exchange.example"\ndigest = ""\n')
+
+    def run(command, *more, **given):
+        fixed = [command, "--config", str(tmp_path / "client.toml"), "--case", "A"]
+        done = CliRunner().invoke(cli.case, [*fixed, *more], **given)
+        assert done.exit_code == 0, done.output
+        return asked, done.output
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["status", "withdraw"])
+def test_a_pin_is_asked_for_and_not_shown_or_comes_from_where_no_other_user_sees_it(command, case_command, tmp_path):
+    asked, printed = case_command(command, input=PIN + "\n")
+    assert "PIN" in printed
+    assert PIN not in printed
+    (tmp_path / "pin").write_text(PIN + "\nsomething else\n")
+    case_command(command, "--pin-file", str(tmp_path / "pin"), env={"HUSHMATCH_PIN": "of another case"})
+    case_command(command, "--pin-file", "-", input=PIN + "\n")
+    case_command(command, env={"HUSHMATCH_PIN": PIN})
+    assert asked == [PIN] * 4
+    assert "other users of this device can read" in " ".join(
+        case_command(command, "--help")[1].replace("│", "").split()
+    )
