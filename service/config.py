@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     unfinished: challenged batches a day that a platform may leave (members). sessions: batches of a platform under way
     at once (members). max_entries: of a case (exchange). stock: batches that are dealt ahead for each pair (platforms).
     queries: the variants that are asked for each upload (platforms). hook: a command or URL that is called on a match
-    (platforms).
+    (platforms). metrics_token: who sends it as a bearer token reads `GET /metrics`; without one nobody does.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     stock: int = 2
     queries: str = "none"
     hook: str = ""
+    metrics_token: str = ""
 
 
 C = TypeVar("C", Client, Settings)

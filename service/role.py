@@ -129,6 +129,7 @@ class Role:
             limits=self.limits,
             metrics=self.metrics,
             title=f"Hushmatch {self.name}",
+            metrics_token=self.settings.metrics_token,
         )
 
     def serve(self) -> None:

@@ -56,6 +56,7 @@ def create(
     for name in parties:
         listen = urls[name].removeprefix("http://")
         more: dict[str, str | int | bool] = {"passphrase_file": "passphrase", "allow_insecure": insecure}
+        more["metrics_token"] = secrets.token_urlsafe(24)
         agreement.settle(folder / name, signed, pin, listen, urls, name, **more)
     lines = [f'exchange = "{urls["exchange"]}"', f'digest = "{pin.hex()}"', f"allow_insecure = {str(insecure).lower()}"]
     write_whole(folder / CLIENT, ("\n".join(lines) + "\n").encode())

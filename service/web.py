@@ -4,12 +4,15 @@ In this order, so that little is done for who may not: path, method, rate, signa
 (counted while it comes), digest, decoding; then the handler, in a thread. What goes wrong is answered as a `Failure`,
 signed like every answer. An exception that nobody raised on purpose is logged, and answered with an incident's number.
 
-NOT protected: slow headers and too many connections; what stands in front and ends TLS has to bound them. `/metrics`
-and `/openapi.json` are open and unsigned.
+`/metrics` is for who sends its bearer token; `/openapi.json`, the same for every deployment, is for anybody. Both are
+unsigned.
+
+NOT protected: slow headers and too many connections; what stands in front and ends TLS has to bound them.
 """
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 import secrets
@@ -64,6 +67,7 @@ MAX_TARGET = 2048  # characters
 HEALTH = "/health"
 HANDLERS = 32  # that run at once
 WAITING = 256  # requests that wait for one
+TOKEN_CHARACTERS = 16  # of a bearer token, at least
 
 
 class Health(Message, frozen=True):
@@ -82,14 +86,18 @@ def application(
     limits: Limits,
     metrics: Metrics,
     title: str,
+    metrics_token: str = "",
     version: str = "1",
     stop: Callable[[], None] = lambda: os._exit(EXIT_STORAGE),
 ) -> Starlette:
     """The ASGI application of a role: its endpoints, `/health`, `/metrics` and `/openapi.json`.
 
     me: this party's keys, under the manifest of the day; parties: everybody's; asked for every request, so that both
-    may change. stop: called once StorageFailed is answered; ends the process. Raises ConfigurationError.
+    may change. metrics_token: of who may read `/metrics`; "" for nobody. stop: called once StorageFailed is answered;
+    ends the process. Raises ConfigurationError.
     """
+    if 0 < len(metrics_token) < TOKEN_CHARACTERS:
+        raise ConfigurationError(f"settings: metrics_token has fewer than {TOKEN_CHARACTERS} characters; make one anew")
 
     def health(call: Call) -> Health:
         return Health(me().name, "ok")
@@ -105,7 +113,7 @@ def application(
     document = openapi.document(rows, title, version)
     gate = _Gate(me, parties, nonces, limits, metrics, stop, anyio.CapacityLimiter(HANDLERS))
     routes = [
-        Route("/metrics", lambda request: Response(metrics.text(), media_type=CONTENT_TYPE), methods=["GET"]),
+        Route("/metrics", lambda request: _metrics(request, metrics, metrics_token), methods=["GET"]),
         Route("/openapi.json", lambda request: JSONResponse(document), methods=["GET"]),
         *(Route(path, _Resource(gate, methods)) for path, methods in by_path.items()),
     ]
@@ -297,6 +305,21 @@ def _refusal(status: int, failure: Failure, request: Request) -> _Answer:
     except NotAcceptable:
         media = bodies.JSON
     return _Answer(status, media, bodies.encode(failure, media), failure.retry_after)
+
+
+def _metrics(request: Request, metrics: Metrics, token: str) -> Response:
+    """How many cases there are and how much is asked is the business of who runs the party."""
+    if not token:
+        detail = "nobody reads metrics here: set metrics_token in the settings, and send it as a bearer token"
+        return JSONResponse({"error": "Forbidden", "detail": detail}, 403)
+    given = request.headers.get("authorization", "").encode("latin-1")
+    if not hmac.compare_digest(given, f"Bearer {token}".encode()):
+        return JSONResponse(
+            {"error": "Unauthenticated", "detail": "expected `Authorization: Bearer` and this party's metrics_token"},
+            401,
+            {"WWW-Authenticate": "Bearer"},
+        )
+    return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _unsigned(request: Request, error: Exception) -> Response:

@@ -81,6 +81,10 @@ class Stage:
         ]
 
 
+TOKEN = "sixteen-or-more-characters"
+SCRAPER = {"Authorization": f"Bearer {TOKEN}"}
+
+
 @pytest.fixture(scope="module")
 def stage():
     stage = Stage()
@@ -93,6 +97,7 @@ def stage():
         nonces=stage.nonces,
         metrics=stage.metrics,
         stop=stage.stopped.set,
+        metrics_token=TOKEN,
     )
     with serving(app) as url:
         stage.url = url
@@ -356,7 +361,7 @@ def test_health_says_who_answers(stage):
 def test_metrics_count_by_row_of_the_table_and_name_no_path(stage):
     _send(stage, "GET", "/blocks/4711/somecasenumber")
     _send(stage, "GET", "/unheard-of")
-    text = httpx.get(stage.url + "/metrics").text
+    text = httpx.get(stage.url + "/metrics", headers=SCRAPER).text
     assert 'hushmatch_requests_total{endpoint="GET /blocks/{block:number}/{name:token}",status="200"}' in text
     assert 'hushmatch_requests_total{endpoint="other",status="404"}' in text
     assert "hushmatch_request_seconds_bucket" in text
@@ -388,6 +393,25 @@ def test_while_every_handler_is_busy_it_says_so_and_health_answers(monkeypatch):
         for thread in threads:
             thread.join()
     assert [answer.status_code for answer in answers] == [204] * 5
+
+
+@pytest.mark.parametrize("given", [None, "", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}\xe9"])
+def test_metrics_are_for_who_has_the_token(stage, given):
+    headers = {} if given is None else {"Authorization": given.encode("latin-1")}
+    answer = httpx.get(stage.url + "/metrics", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (401, "Unauthenticated")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert "hushmatch_" not in answer.text
+
+
+def test_without_a_token_nobody_reads_metrics_and_a_short_one_is_refused():
+    with serving(build([], EXCHANGE, PARTIES)) as url:
+        for headers in ({}, {"Authorization": "Bearer"}, SCRAPER):
+            answer = httpx.get(url + "/metrics", headers=headers)
+            assert answer.status_code == 403
+            assert "set metrics_token" in answer.json()["detail"]
+    with pytest.raises(ConfigurationError, match="metrics_token has fewer than 16 characters"):
+        build([], EXCHANGE, PARTIES, metrics_token="short")
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/openapi.json"])
