@@ -63,6 +63,12 @@ def query(raw: bytes, kind: type[M] | None) -> M | None:
         raise MessageError(f"{kind.__name__}: {_reason(error)}") from None
 
 
+def announced(request: Request, limit: int) -> int:
+    """How many bytes of body will be taken, at most."""
+    declared = request.headers.get("content-length", "")
+    return min(int(declared), limit) if re.fullmatch("[0-9]{1,18}", declared) else limit
+
+
 async def receive(request: Request, limit: int) -> tuple[bytes, bytes]:
     """A request's body and its SHA-256. Raises TooLarge beyond `limit` bytes, TooSlow, ClientDisconnect."""
     too_large = TooLarge(f"the body is larger than {limit} bytes" if limit else "the path takes no body")

@@ -1,5 +1,6 @@
-"""How often one address may ask: a token bucket for each class of requests and each address, in memory.
+"""How often one address may ask, and how many bytes one caller may have under way: counted in memory.
 
+There is a token bucket for each class of requests and each address.
 A bucket is one number, the time at which it is full again (the generic cell rate algorithm). An address is known only
 by its HMAC under a key that this process draws and never stores, IPv6 by its /64 network; nothing here is logged.
 
@@ -14,13 +15,15 @@ import ipaddress
 import secrets
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from protocols.base import ConfigurationError
 from service.errors import LimitReached
+
+_COME_AGAIN = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,31 @@ class Limits:
             self._full.move_to_end((kind, pseudonym))
             if len(self._full) > self._kept:
                 self._full.popitem(last=False)
+
+
+class InFlight:
+    """Bytes that each caller has in this process's memory. For several threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._held = threading.Lock(), Counter[str]()
+
+    @contextmanager
+    def hold(self, caller: str, size: int, most: int) -> Iterator[None]:
+        """`size` more bytes of a caller, as long as it lasts. Raises LimitReached if it had more than `most` then."""
+        with self._lock:
+            held = self._held[caller]
+            if held + size > most:
+                raise LimitReached(
+                    f"requests under way hold {held} bytes, and {size} more came; {most} at once are taken", _COME_AGAIN
+                )
+            self._held[caller] += size
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[caller] -= size
+                if not self._held[caller]:
+                    del self._held[caller]
 
 
 class Queue:

@@ -1,13 +1,15 @@
 """A table of endpoints as a web application: who may call, how large, how often, decoded, answered, signed.
 
-In this order, so that little is done for who may not: path, method, rate, signature and nonce, content type, body
-(counted while it comes), digest, decoding; then the handler, in a thread. What goes wrong is answered as a `Failure`,
-signed like every answer. An exception that nobody raised on purpose is logged, and answered with an incident's number.
+In this order, so that little is done for who may not: path, method, rate, signature and nonce, content type, bytes that
+the caller has under way already, body (counted while it comes), digest, decoding; then the handler, in a thread. What
+goes wrong is answered as a `Failure`, signed like every answer. An exception that nobody raised on purpose is logged,
+and answered with an incident's number.
 
 `/metrics` is for who sends its bearer token; `/openapi.json`, the same for every deployment, is for anybody. Both are
 unsigned.
 
-NOT protected: slow headers and too many connections; what stands in front and ends TLS has to bound them.
+NOT protected: slow headers and too many connections; what stands in front and ends TLS has to bound them. Decoding a
+body takes a few times its bytes.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -54,7 +57,7 @@ from service.errors import (
     WrongPin,
     to_failure,
 )
-from service.limits import Limits
+from service.limits import InFlight, Limits
 from service.logs import Event, log
 from service.metrics import CONTENT_TYPE, Metrics
 from service.requests import CLIENT, HttpRequest, Nonces
@@ -67,6 +70,8 @@ MAX_TARGET = 2048  # characters
 HEALTH = "/health"
 HANDLERS = 32  # that run at once
 WAITING = 256  # requests that wait for one
+CALLER_BYTES = 1 << 29  # of bodies and answers of one party that are under way at once; of all people together
+ADDRESS_BYTES = 1 << 25  # of people's from one address
 TOKEN_CHARACTERS = 16  # of a bearer token, at least
 
 
@@ -111,7 +116,7 @@ def application(
             raise ConfigurationError(f"endpoint {row} counts for the limit {row.limit!r}, which has no rate")
         by_path[row.path][row.method] = row
     document = openapi.document(rows, title, version)
-    gate = _Gate(me, parties, nonces, limits, metrics, stop, anyio.CapacityLimiter(HANDLERS))
+    gate = _Gate(me, parties, nonces, limits, metrics, stop, anyio.CapacityLimiter(HANDLERS), InFlight())
     routes = [
         Route("/metrics", lambda request: _metrics(request, metrics, metrics_token), methods=["GET"]),
         Route("/openapi.json", lambda request: JSONResponse(document), methods=["GET"]),
@@ -156,6 +161,7 @@ class _Gate:
     metrics: Metrics
     stop: Callable[[], None]
     handlers: anyio.CapacityLimiter
+    in_flight: InFlight
 
     def admit(self, endpoint: Endpoint, head: HttpRequest, signature: bytes | None, address: str) -> None:
         """Raises Unavailable, Unauthenticated, ReplayError, Forbidden, LimitReached."""
@@ -170,6 +176,12 @@ class _Gate:
         requests.verify_request(head, signature, self.parties(), self.nonces, time.time())
         if role_of(head.sender) not in endpoint.callers:
             raise Forbidden(f"{endpoint} is for {', '.join(sorted(endpoint.callers))}; {head.sender} is none of them")
+
+    def hold(self, held: ExitStack, caller: str, address: str, size: int) -> None:
+        """Count bytes as the caller's until `held` is closed. Raises LimitReached."""
+        held.enter_context(self.in_flight.hold(caller, size, CALLER_BYTES))
+        if caller == CLIENT:
+            held.enter_context(self.in_flight.hold(address, size, ADDRESS_BYTES))
 
     def note(self, name: str, status: int, started: float, received: int, sent: int) -> None:
         """Count and log one request."""
@@ -196,6 +208,10 @@ class _Resource:
     methods: Mapping[str, Endpoint]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with ExitStack() as held:
+            await self._respond(scope, receive, send, held)
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, held: ExitStack) -> None:
         started = time.perf_counter()
         request = Request(scope, receive)
         name = str(self.methods.get(request.method, "other"))
@@ -211,9 +227,12 @@ class _Resource:
             await run_in_threadpool(self.gate.admit, endpoint, head, signature, address)
             accept = _accept(request)
             _check_type(request, endpoint)
-            body, digest = await bodies.receive(request, endpoint.max_bytes if endpoint.request else 0)
+            limit = endpoint.max_bytes if endpoint.request else 0
+            self.gate.hold(held, head.sender, address, bodies.announced(request, limit))
+            body, digest = await bodies.receive(request, limit)
             requests.check_digest(head, digest)
             answer = await self._work(endpoint, head, request, address, body, accept)
+            self.gate.hold(held, head.sender, address, len(answer.body))
         except ClientDisconnect:
             self.gate.note(name, 499, started, 0, 0)
             return
