@@ -23,7 +23,8 @@ import numpy as np
 from protocols.base import IntegrityError, ReplayError, StaleVersion
 from protocols.ledger import as_array
 from protocols.scan.blocks import BlockStore
-from protocols.scan.custody import Building, Custody, shares_due
+from protocols.scan.custody import Building, Custody
+from protocols.scan.entries import shares_due
 from protocols.scan.functional import functional
 from protocols.scan.keys import MEMBERS
 from protocols.scan.messages import BlockDigest, PlaneShares

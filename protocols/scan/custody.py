@@ -1,13 +1,4 @@
-"""A member's custody of entries: opening what clients sealed, checking that it is bits, planes, receipts, withdrawal.
-
-The well-formedness check of a batch, in the order in which its steps may be taken:
-
-    receive -> commitments -> tosses -> openings, bisecting, until every entry is settled -> receipts
-
-Whoever knows rho before the batch is fixed can make a bad entry pass, so tosses are committed to together with the
-digest of the batch and told only after all three have committed. Each opening is masked by fresh values that cancel
-among the three.
-"""
+"""A member's custody of entries: the shares of those that passed their check, their blocks, receipts, withdrawal."""
 
 from __future__ import annotations
 
@@ -15,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
-from protocols.ledger import as_array, decode, encode
+from protocols.ledger import decode, encode
 from protocols.scan.encryption import PublicKey
-from protocols.scan.entries import CHECKS, SHARES, check_lengths, check_sums, held_by, keep, kept_share, open_entry
+from protocols.scan.entries import keep, kept_share, shares_due
 from protocols.scan.keys import MEMBERS
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import (
@@ -39,28 +29,14 @@ from protocols.scan.messages import (
 )
 from protocols.scan.packing import pack
 from protocols.scan.parameters import FIELDS, T_BITS, WIDTH, Parameters
-from protocols.scan.sampling import Stream, derive, fresh_seed
+from protocols.scan.sampling import Stream
 from protocols.scan.sealing import DIGEST_BYTES, Identity, digest, same
 from protocols.scan.slots import BlockSlots, check_bijection, read_map, slot_map
 from protocols.scan.store import Store, Tables, number_key
+from protocols.scan.wellformedness import EntryCheck
 
 _COMMITMENTS = 3 * DIGEST_BYTES
 _WITHDRAWN = b"withdrawn"
-
-
-@dataclass(repr=False)
-class _Batch:
-    """A batch of entries under check."""
-
-    entries: list[bytes]
-    held: list[bytes]  # commitments, then the two shares; empty where nothing opened
-    bad: set[int]
-    toss: bytes
-    commitments: dict[int, CheckCommitment] = field(default_factory=dict)
-    tosses: dict[int, bytes] = field(default_factory=dict)
-    sums: NDArray[np.uint64] | None = None
-    open: list[tuple[int, int]] = field(default_factory=list)
-    openings: dict[int, NDArray[np.uint64]] = field(default_factory=dict)
 
 
 @dataclass
@@ -91,7 +67,7 @@ class Custody:
         self._parameters = parameters
         self._epoch = pinned.manifest.epoch
         self._pair_keys: dict[int, bytes] = {}
-        self._batches: dict[bytes, _Batch] = {}
+        self._batches: dict[bytes, EntryCheck] = {}
         self._shares = store.table("shares")
         self._seen = store.table("seen")
         self._withdrawals = store.table("withdrawals")
@@ -136,10 +112,10 @@ class Custody:
         """What the ceremony gave."""
         self._public_key, self._pair_keys = public_key, pair_keys
 
-    # Well-formedness ---------------------------------------------------------------------------------------------
+    # Entries under check -----------------------------------------------------------------------------------------
 
     def receive(self, message: EntryShares) -> CheckCommitment:
-        """Open a batch; what does not open or fit its commitments counts as bad. The first step of its check.
+        """Open a batch; what does not open or fit its commitments counts as bad. First step of its check: `EntryCheck`.
 
         Raises ReplayError for an entry id or batch that was seen before, MessageError.
         """
@@ -150,130 +126,53 @@ class Custody:
         fresh = set(message.entries)
         if len(fresh) != len(message.entries) or any(entry in self._seen for entry in fresh):
             raise ReplayError("entry shares: an entry id comes twice, or was enrolled before")
-        batch = _Batch(message.entries, [], set(), fresh_seed())
-        rows = zip(message.entries, message.commitments, message.sealed, strict=True)
-        for index, (entry, commitments, sealed) in enumerate(rows):
-            check_lengths(entry, commitments)
-            try:
-                shares = open_entry(
-                    self._identity, sealed, entry, commitments, self._parameters, self._epoch, self._member
-                )
-            except (IntegrityError, MessageError):
-                batch.bad.add(index)
-                shares = b""
-            batch.held.append(commitments + shares)
+        batch = EntryCheck(self._member, self._identity, self._parameters, self._epoch, message)
         self._batches[message.batch] = batch
         self._seen.update(dict.fromkeys(fresh, b""))
-        commitment = CheckCommitment(
-            message.batch,
-            digest("entries", *message.entries, *message.commitments),
-            digest("toss", message.batch, bytes([self._member]), batch.toss),
-            sorted(batch.bad),
-        )
-        batch.commitments[self._member] = commitment
-        return commitment
+        return batch.commitment
 
     def receive_commitment(self, sender: int, message: CheckCommitment) -> None:
         """Raises IntegrityError if the sender was given other entries, ReplayError, MessageError."""
-        batch = self._batch(message.batch)
-        if sender in batch.commitments:
-            raise ReplayError(f"check: member-{sender} has committed already")
-        if not same(message.entries_digest, batch.commitments[self._member].entries_digest):
-            raise IntegrityError(f"check: member-{sender} was given other entries or commitments")
-        if any(not 0 <= index < len(batch.entries) for index in message.bad):
-            raise MessageError(f"check: member-{sender} names an entry that is not in the batch")
-        batch.commitments[sender] = message
-        batch.bad |= set(message.bad)
+        self._batch(message.batch).receive_commitment(sender, message)
 
     def toss(self, batch_id: bytes) -> CheckToss:
         """Tell the seed, once all have committed. Raises ReplayError before."""
-        batch = self._batch(batch_id)
-        if len(batch.commitments) < len(MEMBERS):
-            raise ReplayError("check: seeds are told after all have committed")
-        batch.tosses[self._member] = batch.toss
-        return CheckToss(batch_id, batch.toss)
+        return self._batch(batch_id).toss()
 
     def receive_toss(self, sender: int, message: CheckToss) -> None:
         """Raises IntegrityError if it is not what was committed to, ReplayError before all have committed."""
-        batch = self._batch(message.batch)
-        if len(batch.commitments) < len(MEMBERS):
-            raise ReplayError("check: seeds are told after all have committed")
-        expected = digest("toss", message.batch, bytes([sender]), message.seed)
-        if not same(batch.commitments[sender].toss, expected):
-            raise IntegrityError(f"check: member-{sender} tells another seed than it committed to")
-        batch.tosses[sender] = message.seed
+        self._batch(message.batch).receive_toss(sender, message)
 
     def opening(self, batch_id: bytes) -> CheckOpening:
         """Masked sums of the subsets that are not settled; of the whole batch at first. Raises ReplayError."""
-        batch = self._batch(batch_id)
-        if len(batch.tosses) < len(MEMBERS):
-            raise ReplayError("check: sums are opened after all seeds are told")
-        if batch.sums is None:
-            good = [i for i in range(len(batch.entries)) if i not in batch.bad]
-            batch.sums = np.zeros((len(batch.entries), CHECKS), dtype=np.uint64)
-            seed = derive(b"".join(batch.tosses[member] for member in MEMBERS), "check", batch_id)
-            if good:
-                held = [batch.held[i][_COMMITMENTS:] for i in good]
-                batch.sums[good] = check_sums(self._member, held, self._parameters.bits, seed)
-            batch.open = [(0, len(batch.entries))]
-        sums = np.array([batch.sums[first:last].sum(axis=0) for first, last in batch.open], dtype=np.uint64)
-        for row, (first, last) in enumerate(batch.open):
-            sums[row] += self._cancelling(batch_id, batch, first, last)
-        batch.openings = {self._member: sums}
-        return CheckOpening(batch_id, batch.open, sums.tobytes())
-
-    def _cancelling(self, batch_id: bytes, batch: _Batch, first: int, last: int) -> NDArray[np.uint64]:
-        """Masks that add up to 0 over the members, fresh for every batch and subset."""
-        total = np.zeros(CHECKS, dtype=np.uint64)
-        tosses = b"".join(batch.tosses[member] for member in MEMBERS)  # fresh, should the batch's id come twice
-        entries = batch.commitments[self._member].entries_digest
-        context = batch_id + entries + tosses + first.to_bytes(8) + last.to_bytes(8)
-        for other, key in self._pair_keys.items():
-            mask = Stream(derive(key, "check mask", self._epoch.to_bytes(8), context)).words(CHECKS)
-            total = total + mask if self._member < other else total - mask
-        return total
+        return self._batch(batch_id).opening(self._pair_keys)
 
     def receive_opening(self, sender: int, message: CheckOpening) -> None:
         """Raises MessageError if it is not about the same subsets, ReplayError."""
-        batch = self._batch(message.batch)
-        due = self._member in batch.openings and sender not in batch.openings
-        if not due or [tuple(bound) for bound in message.bounds] != batch.open:
-            raise ReplayError(f"check: member-{sender} opens sums that are not due")
-        batch.openings[sender] = as_array(message.sums, "<u8", (len(batch.open), CHECKS), "check sums")
+        self._batch(message.batch).receive_opening(sender, message)
 
     def settle(self, batch_id: bytes) -> bool:
         """Take in everybody's openings: halve what failed. Whether every entry is settled. Raises ReplayError."""
-        batch = self._batch(batch_id)
-        if len(batch.openings) < len(MEMBERS):
-            raise ReplayError("check: a member's opening is missing")
-        total = np.stack([batch.openings[member] for member in MEMBERS]).sum(axis=0, dtype=np.uint64)
-        halves = []
-        for (first, last), row in zip(batch.open, total, strict=True):
-            if row.any() and last - first > 1:
-                middle = (first + last) // 2
-                halves += [(first, middle), (middle, last)]
-            elif row.any():
-                batch.bad.add(first)
-        batch.open, batch.openings = halves, {}
-        return not halves
+        return self._batch(batch_id).settle()
 
     def conclude(self, batch_id: bytes) -> list[SignedReceipt]:
         """Keep the good entries, forget the rest. Receipts: of the accepted, and of the refused if any."""
         batch = self._batch(batch_id)
-        if batch.open or batch.sums is None:
+        if not batch.settled:
             raise ReplayError("check: the batch is not settled")
         del self._batches[batch_id]
-        batch.bad |= {i for i, entry in enumerate(batch.entries) if self._seen.get(entry) == _WITHDRAWN}
-        accepted = [i for i in range(len(batch.entries)) if i not in batch.bad]
+        bad = batch.bad | {i for i, entry in enumerate(batch.entries) if self._seen.get(entry) == _WITHDRAWN}
+        rows = list(zip(batch.entries, batch.given, strict=True))
+        accepted = [i for i in range(len(rows)) if i not in bad]
         for i in accepted:
-            commitments, held = batch.held[i][:_COMMITMENTS], batch.held[i][_COMMITMENTS:]
-            self._shares[batch.entries[i]] = commitments + keep(self._member, held, self._parameters.bits)
-        receipts = [self._receipt("accepted", [(batch.entries[i], batch.held[i]) for i in accepted])]
-        if batch.bad:
-            receipts.append(self._receipt("refused", [(batch.entries[i], batch.held[i]) for i in sorted(batch.bad)]))
+            entry, commitments = rows[i]
+            self._shares[entry] = commitments + keep(self._member, batch.shares[i], self._parameters.bits)
+        receipts = [self._receipt("accepted", [rows[i] for i in accepted])]
+        if bad:
+            receipts.append(self._receipt("refused", [rows[i] for i in sorted(bad)]))
         return receipts
 
-    def _batch(self, batch_id: bytes) -> _Batch:
+    def _batch(self, batch_id: bytes) -> EntryCheck:
         if batch_id not in self._batches:
             raise ReplayError("check: the batch is unknown, or concluded already")
         return self._batches[batch_id]
@@ -435,13 +334,3 @@ class Custody:
         for slots in self.blocks.values():
             slots.withdraw(set(entries))
         return rows
-
-
-def shares_due(member: int, away: int) -> list[int]:
-    """The shares whose planes a member encrypts."""
-    return [share for share in SHARES if encryptor(share, away) == member]
-
-
-def encryptor(share: int, away: int) -> int:
-    """Who encrypts a share's planes: the member of that number, or its other holder if that one is away."""
-    return share if share != away else next(m for m in MEMBERS if m != share and share in held_by(m))

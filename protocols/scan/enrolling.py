@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from protocols.scan.blocks import BlockStore
 from protocols.scan.checker import Checker
-from protocols.scan.custody import encryptor
-from protocols.scan.entries import SHARES
+from protocols.scan.entries import SHARES, encryptor
 from protocols.scan.exchange import Exchange
 from protocols.scan.member import Member
 from protocols.scan.messages import (

@@ -36,6 +36,16 @@ def held_by(member: int) -> tuple[int, int]:
     return member, member % 3 + 1
 
 
+def shares_due(member: int, away: int) -> list[int]:
+    """The shares whose planes a member encrypts."""
+    return [share for share in SHARES if encryptor(share, away) == member]
+
+
+def encryptor(share: int, away: int) -> int:
+    """Who encrypts a share's planes: the member of that number, or its other holder if that one is away."""
+    return share if share != away else next(m for m in SHARES if m != share and share in held_by(m))
+
+
 def share_bytes(share: int, bits: int) -> int:
     """Length of a share as it travels."""
     return SEED_BYTES if share != 3 else 8 * bits

@@ -132,3 +132,8 @@ def crossed(value):
     if isinstance(value, list | tuple):
         return type(value)(crossed(one) for one in value)
     return decode(encode(value), type(value)) if isinstance(value, Message) else value
+
+
+def custodies(protocol):
+    """Each member's custody, by its number."""
+    return {number: member.custody for number, member in protocol._members.items()}

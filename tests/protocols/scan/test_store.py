@@ -10,11 +10,11 @@ from protocols.base import MessageError, ReplayError, StaleVersion
 from protocols.ledger import decode
 from protocols.scan import enrolling
 from protocols.scan.checker import Checker
-from protocols.scan.custody import Custody
 from protocols.scan.exchange import Exchange
 from protocols.scan.member import Member
 from protocols.scan.messages import EntryWithdrawal, ScanResults, SlotMap, TripleSeed
 from protocols.scan.store import Store, number_key, read_number
+from protocols.scan.wellformedness import EntryCheck
 from tests.protocols.scan.parties import PAIRS, planted, tampered, twins
 
 
@@ -135,8 +135,8 @@ def test_masks_of_a_check_differ_though_the_exchange_gives_the_batch_the_same_nu
     protocol, _ = twins()
     monkeypatch.setattr("protocols.scan.exchange.secrets", SimpleNamespace(token_bytes=bytes))
     sealed = protocol._client.seal(["a"], rng.integers(0, 256, (1, 32), dtype=np.uint8))
-    masks, honest = [], Custody._cancelling
-    monkeypatch.setattr(Custody, "_cancelling", lambda *given: masks.append(honest(*given)) or masks[-1])
+    masks, honest = [], EntryCheck._cancelling
+    monkeypatch.setattr(EntryCheck, "_cancelling", lambda *given: masks.append(honest(*given)) or masks[-1])
     for _ in range(2):
         parts = protocol._exchange.receive(sealed)
         enrolling.check(protocol.ledger, list(protocol._members.values()), parts)
