@@ -42,55 +42,43 @@ def answer(
 
     Raises HushmatchError; the session is then given up.
     """
-    try:
-        return _answer(wire, exchange, platform, a, b, scanned, next_deal)
-    except HushmatchError:
-        for role in (platform, a.sessions, b.sessions):
-            role.abandon(scanned.session)
-        raise
-
-
-def _answer(
-    wire: Wire,
-    exchange: Exchange,
-    platform: Checker,
-    a: Member,
-    b: Member,
-    scanned: Scanned,
-    next_deal: Callable[[int], bytes],
-) -> list[tuple[int, bytes]]:
     send, cpu, session = wire.send, wire.cpu, scanned.session
     proofs = platform.proofs
-    with cpu(platform.name, "proof" if proofs else "product"):
-        to_a, to_b = platform.results(scanned)
-    headers = {}
-    for member, results in ((a, to_a), (b, to_b)):
-        received = send(platform.name, member.name, results)
-        with cpu(member.name, "decryption"):
-            headers[member.number] = member.sessions.receive_results(platform.name, received)
-    del to_a, to_b, results, received  # tens of MB
-    b.sessions.receive_header(a.number, send(a.name, b.name, headers[a.number]))
-    a.sessions.receive_header(b.number, send(b.name, a.name, headers[b.number]))
-    deal_id = next_deal(scanned.installed.lanes)
-    if proofs:
-        verify(wire, exchange, a, b, session, deal_id)
-    with cpu(b.name, "decryption"):
-        masked = b.sessions.partial(session)
-    masked = send(b.name, a.name, masked)
-    with cpu(a.name, "decryption"):
-        a.sessions.receive_partial(b.number, masked)
-    _compare(wire, a, b, scanned, deal_id, platform)
-    lists, counts = [], []
-    for member in (a, b):
-        with cpu(member.name, "comparison"):
-            match_list, match_counts = member.sessions.answer(session)
-        lists.append(send(member.name, "exchange", match_list))
-        counts.append(send(member.name, platform.name, match_counts))
-    with cpu("exchange"):
-        handles = exchange.resolve((lists[0], lists[1]), (a.number, b.number))
-    handles = send("exchange", platform.name, handles)
-    with cpu(platform.name):
-        return platform.receive_answer(session, counts, handles)
+    try:
+        with cpu(platform.name, "proof" if proofs else "product"):
+            to_a, to_b = platform.results(scanned)
+        headers = {}
+        for member, results in ((a, to_a), (b, to_b)):
+            received = send(platform.name, member.name, results)
+            with cpu(member.name, "decryption"):
+                headers[member.number] = member.sessions.receive_results(platform.name, received)
+        del to_a, to_b, results, received  # tens of MB
+        b.sessions.receive_header(a.number, send(a.name, b.name, headers[a.number]))
+        a.sessions.receive_header(b.number, send(b.name, a.name, headers[b.number]))
+        deal_id = next_deal(scanned.installed.lanes)
+        if proofs:
+            verify(wire, exchange, a, b, session, deal_id)
+        with cpu(b.name, "decryption"):
+            masked = b.sessions.partial(session)
+        masked = send(b.name, a.name, masked)
+        with cpu(a.name, "decryption"):
+            a.sessions.receive_partial(b.number, masked)
+        _compare(wire, a, b, scanned, deal_id, platform)
+        lists, counts = [], []
+        for member in (a, b):
+            with cpu(member.name, "comparison"):
+                match_list, match_counts = member.sessions.answer(session)
+            lists.append(send(member.name, "exchange", match_list))
+            counts.append(send(member.name, platform.name, match_counts))
+        with cpu("exchange"):
+            handles = exchange.resolve((lists[0], lists[1]), (a.number, b.number))
+        handles = send("exchange", platform.name, handles)
+        with cpu(platform.name):
+            return platform.receive_answer(session, counts, handles)
+    except HushmatchError:
+        for role in (platform, a.sessions, b.sessions):
+            role.abandon(session)
+        raise
 
 
 def verify(wire: Wire, exchange: Exchange, a: Member, b: Member, session: bytes, deal_id: bytes) -> None:

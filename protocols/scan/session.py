@@ -58,7 +58,6 @@ from protocols.scan.proof_messages import (
     ProofToss,
     SignedRefusal,
 )
-from protocols.scan.ring import ring_of
 from protocols.scan.sampling import Stream, derive
 from protocols.scan.sealing import Identity, digest, same
 from protocols.scan.standing import Standing, standing
@@ -114,7 +113,6 @@ class Sessions:
         self._pinned = pinned
         self._parameters = parameters
         self._custody = custody
-        self._ring = ring_of(parameters.n)
         self._sessions: dict[bytes, _Session] = {}
         self._seen = store.table("sessions")
         self._kept: dict[int, Standing] = {}

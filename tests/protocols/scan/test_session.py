@@ -24,6 +24,7 @@ from protocols.scan.messages import (
 )
 from protocols.scan.packing import unpack
 from protocols.scan.parameters import FIELDS, T_BITS, WIDTH
+from protocols.scan.ring import ring_of
 from protocols.scan.sealing import Identity, digest
 from tests.protocols.scan.parties import changed, crossed, flipped, planted, scan, tampered, twins, unharmed
 
@@ -669,7 +670,7 @@ def test_forged_match_bits_end_as_lists_that_differ(bank):
 def test_extreme_masks_do_not_disturb_the_answer(bank, monkeypatch):
     """mu = 0, 1, q-1 and multiples of q/t: carries everywhere, and the same matches."""
     protocol, truth = bank.protocol, bank.oracle.match(bank.queries)
-    ring = protocol._members[1].sessions._ring
+    ring = ring_of(protocol.parameters.n)
     extremes = [np.zeros((2, 1, 256)), np.ones((2, 1, 256)), -np.ones((2, 1, 256))]
     extremes += [ring.scale_up(np.full((1, 256), value, dtype=np.uint64)) for value in (1, (1 << T_BITS) - 1, 1 << 49)]
     for mu in extremes:
