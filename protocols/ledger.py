@@ -56,7 +56,27 @@ def encode(message: Message) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
-def decode(payload: bytes, kind: type[M]) -> M:
+_LARGE = 1 << 17  # bytes of a field that are worth copying apart
+
+
+def encode_large(message: Message) -> bytes | memoryview:
+    """The same bytes as `encode`, for messages of many megabytes.
+
+    Their arrays are copied by numpy, which gives the interpreter's lock up meanwhile: else every other worker waits.
+    """
+    names = message.__struct_fields__
+    values = [getattr(message, name) for name in names]
+    large = [isinstance(value, memoryview) and value.nbytes >= _LARGE for value in values]
+    if not any(large) or len(names) > 15:
+        return encode(message)
+    parts: list[bytes | memoryview] = [bytes([0x80 | len(names)])]  # msgpack's fixmap, and its bin 32 below
+    for name, value, apart in zip(names, values, large, strict=True):
+        parts.append(msgspec.msgpack.encode(name))
+        parts += [b"\xc6" + value.nbytes.to_bytes(4), value.cast("B")] if apart else [msgspec.msgpack.encode(value)]
+    return np.concatenate([np.frombuffer(part, dtype=np.uint8) for part in parts]).data.toreadonly()
+
+
+def decode(payload: bytes | memoryview, kind: type[M]) -> M:
     """The message of type `kind` that `payload` holds. Raises MessageError, which never quotes the bytes."""
     try:
         return msgspec.msgpack.decode(payload, type=kind)
@@ -169,9 +189,9 @@ class Ledger:
         if (kind, role_of(sender), role_of(receiver)) not in self._declared:
             raise UndeclaredMessage(f"{kind.__name__} from {sender} to {receiver} is not in the protocol's table")
         with self.cpu(sender, "encoding"):
-            payload = encode(message)
+            payload = encode_large(message)
         with self._lock:
-            kept = payload if self.record else None
+            kept = bytes(payload) if self.record else None
             self.messages.append(Record(self._phase, sender, receiver, kind.__name__, len(payload), kept))
         with self.cpu(receiver, "encoding"):
             return decode(payload, kind)

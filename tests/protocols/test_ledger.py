@@ -1,0 +1,67 @@
+"""What crosses is declared, counted and decoded again; large messages are the same bytes as any."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocols.ledger import Ledger, Message, MessageError, MessageKind, UndeclaredMessage, decode, encode, encode_large
+
+
+class Results(Message, frozen=True):
+    number: int
+    header: bytes
+    c0: memoryview
+    slots: list[int]
+    c1: memoryview
+
+
+TABLE = [MessageKind(Results, "platform", "member", "uploads")]
+LARGE = 1 << 17
+
+
+@given(
+    number=st.integers(-(2**63), 2**64 - 1),
+    header=st.binary(max_size=300),
+    slots=st.lists(st.integers(0, 2**32), max_size=40),
+    sizes=st.tuples(*[st.sampled_from([0, 8, LARGE - 8, LARGE, LARGE + 8, 3 * LARGE])] * 2),
+)
+def test_large_messages_are_the_same_bytes(number, header, slots, sizes):
+    c0, c1 = (np.arange(size // 8, dtype=np.uint64).data for size in sizes)
+    message = Results(number, header, c0, slots, c1)
+    payload = encode_large(message)
+    assert bytes(payload) == encode(message)
+    got = decode(payload, Results)
+    assert (got.number, got.header, got.slots) == (number, header, slots)
+    assert bytes(got.c0) == c0.tobytes()
+    assert bytes(got.c1) == c1.tobytes()
+
+
+@pytest.mark.parametrize("size", [64, LARGE])
+def test_what_crosses_is_written_down(size):
+    ledger = Ledger(TABLE, record=True)
+    c0 = np.arange(size // 8, dtype=np.uint64)
+    message = Results(1, b"header", c0.data, [], memoryview(b""))
+    got = ledger.send("platform-1", "member-2", message)
+    c0[:] = 0  # the receiver has its own
+    assert bytes(got.c0) == np.arange(size // 8, dtype=np.uint64).tobytes()
+    (record,) = ledger.messages
+    assert (record.sender, record.receiver, record.kind) == ("platform-1", "member-2", "Results")
+    assert record.size == len(record.payload)
+    assert decode(record.payload, Results).header == b"header"
+    assert {role for role, _ in ledger.cpu_seconds} == {"platform-1", "member-2"}
+
+
+def test_what_is_not_declared_does_not_cross():
+    ledger = Ledger(TABLE)
+    message = Results(1, b"", memoryview(b""), [], memoryview(b""))
+    with pytest.raises(UndeclaredMessage, match="Results from member-1 to exchange"):
+        ledger.send("member-1", "exchange", message)
+    assert ledger.messages == []
+
+
+def test_a_broken_message_is_refused_without_its_bytes():
+    payload = bytes(encode_large(Results(1, b"secret", np.zeros(LARGE // 8).data, [], memoryview(b""))))
+    with pytest.raises(MessageError) as refused:
+        decode(payload[:-1], Results)
+    assert "secret" not in str(refused.value)
