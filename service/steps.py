@@ -28,7 +28,7 @@ from protocols.scan.dealing import Stock
 from protocols.scan.keys import MEMBERS
 from protocols.scan.member import Member
 from protocols.scan.sealing import Identity, Verifier
-from protocols.scan.session import Sessions
+from protocols.scan.sessions import Sessions
 from service.errors import Forbidden
 from service.letters import open_letter, seal
 

@@ -29,7 +29,7 @@ from protocols.scan.messages import (
 from protocols.scan.parameters import Parameters
 from protocols.scan.proof import check_parameters
 from protocols.scan.sealing import Identity, digest, same
-from protocols.scan.session import Sessions
+from protocols.scan.sessions import Sessions
 from protocols.scan.store import Store, Tables, number_key, read_number
 
 

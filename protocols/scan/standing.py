@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from protocols.base import StaleVersion
 from protocols.scan.keys import half_unit
 from protocols.scan.packing import Words
 from protocols.scan.parameters import FIELDS, WIDTH, Parameters
@@ -23,7 +24,27 @@ class Standing:
     live: Words
 
 
-def standing(slots: BlockSlots, parameters: Parameters) -> Standing:
+class Standings:
+    """Each block's, made anew after a withdrawal."""
+
+    def __init__(self, blocks: dict[int, BlockSlots], parameters: Parameters) -> None:
+        """blocks: as members agreed on them; looked into at every use."""
+        self._blocks = blocks
+        self._parameters = parameters
+        self._kept: dict[int, Standing] = {}
+
+    def of(self, block: int, version: int) -> Standing:
+        """Raises StaleVersion for a block that is of another version by now."""
+        slots = self._blocks[block]
+        if slots.version != version:
+            raise StaleVersion("the block was rebuilt during the session")
+        kept = self._kept.get(block)
+        if kept is None or (kept.version, kept.revision) != (slots.version, slots.revision):
+            kept = self._kept[block] = _standing(slots, self._parameters)
+        return kept
+
+
+def _standing(slots: BlockSlots, parameters: Parameters) -> Standing:
     """A tombstone adds 2(T+1) to its field: the distance is then above the threshold, whatever the ciphertext holds."""
     p, ring = parameters, ring_of(parameters.n)
     weights = np.uint64(2 * (p.threshold + 1)) << (np.uint64(WIDTH) * np.arange(FIELDS, dtype=np.uint64))

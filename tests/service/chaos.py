@@ -32,7 +32,7 @@ from protocols.scan.dealing import Stock
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import ScanHeader, SignedManifest
 from protocols.scan.sealing import Verifier
-from protocols.scan.session import Sessions
+from protocols.scan.sessions import Sessions
 from service import client, config, up
 from service.agreement import MANIFEST
 from service.checker import PlatformRole, Running

@@ -27,7 +27,7 @@ from protocols.scan.messages import (
 )
 from protocols.scan.packing import unpack
 from protocols.scan.parameters import PRIMES
-from protocols.scan.session import Sessions
+from protocols.scan.sessions import Sessions
 from tests.protocols.scan.parties import flipped, near, scan, tampered
 
 Z = 8.0  # standard deviations: exceeded with probability 2^-49

@@ -10,7 +10,7 @@ from protocols.scan.messages import ScanHeader, ScanResults, SignedHeader
 from protocols.scan.parameters import PRIMES, Parameters
 from protocols.scan.proof_messages import ProofOpening, SignedRefusal
 from protocols.scan.sealing import Identity, Verifier
-from protocols.scan.session import Sessions
+from protocols.scan.sessions import Sessions
 from tests.protocols.scan import cheats, parties
 
 
@@ -117,7 +117,7 @@ def test_a_proof_that_another_platform_relays_does_not_open(protocol, monkeypatc
         a.sessions.receive_header(2, headers[2])
         b.sessions.receive_header(1, headers[1])
         cheats.verify(protocol, a, b, session)
-        return a.sessions.verification(session).accepted
+        return a.sessions._session(session).verification().accepted
 
     for number in range(2):
         stolen[True], stolen[False] = cheats.sent(protocol, protocol._checker.scan(queries(rng), 0, (1, 2)))
@@ -159,15 +159,15 @@ def test_nothing_is_decrypted_out_of_turn_and_a_challenge_is_answered_once(proto
     }
     session = scanned.session
     with pytest.raises(ReplayError):
-        b.sessions.verification(session)
+        b.sessions._session(session).verification()
     a.sessions.receive_header(2, headers[2])
     b.sessions.receive_header(1, headers[1])
     with pytest.raises(ReplayError, match="accepted"):
         b.sessions.partial(session)
     with pytest.raises(ReplayError, match="no deal yet"):
-        b.sessions.open_proof(session)
+        b.sessions._session(session).open_proof(b.sessions._bank, b.sessions._public_key)
     with pytest.raises(ReplayError, match="not compared yet"):
-        a.sessions.verification(session).toss()
+        a.sessions._session(session).verification().toss()
     deal = protocol._next_deal(2)
     told = {m.number: m.sessions.use_deal(session, deal) for m in (a, b)}
     with pytest.raises(ReplayError, match="has its deal"):
@@ -177,17 +177,17 @@ def test_nothing_is_decrypted_out_of_turn_and_a_challenge_is_answered_once(proto
     a.sessions.receive_deal(2, told[2])
     b.sessions.receive_deal(1, told[1])
     with pytest.raises(ReplayError, match="tossed"):
-        b.sessions.open_proof(session)
-    tosses = {m.number: m.sessions.verification(session).toss() for m in (a, b)}
+        b.sessions._session(session).open_proof(b.sessions._bank, b.sessions._public_key)
+    tosses = {m.number: m.sessions._session(session).verification().toss() for m in (a, b)}
     with pytest.raises(ReplayError, match="told before"):
-        a.sessions.verification(session).toss()
+        a.sessions._session(session).verification().toss()
     with pytest.raises(IntegrityError, match="committed"):
-        a.sessions.verification(session).receive_toss(2, parties.changed(tosses[2], seed=bytes(32)))
-    a.sessions.verification(session).receive_toss(2, tosses[2])
-    b.sessions.verification(session).receive_toss(1, tosses[1])
-    a.sessions.open_proof(session)
+        a.sessions._session(session).verification().receive_toss(2, parties.changed(tosses[2], seed=bytes(32)))
+    a.sessions._session(session).verification().receive_toss(2, tosses[2])
+    b.sessions._session(session).verification().receive_toss(1, tosses[1])
+    a.sessions._session(session).open_proof(a.sessions._bank, a.sessions._public_key)
     with pytest.raises(ReplayError):
-        a.sessions.open_proof(session)
+        a.sessions._session(session).open_proof(a.sessions._bank, a.sessions._public_key)
     with pytest.raises(ReplayError, match="accepted"):
         b.sessions.partial(session)
 
