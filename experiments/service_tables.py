@@ -36,7 +36,8 @@ TOLD: dict[tuple[str, str], tuple[str, str]] = {
         "which queries match; a random handle a match",
     ),
     ("exchange", "POST /sightings"): (
-        "which handles belong to one upload; whether it is a video, how many frames were compared",
+        "which handles belong to one upload, those of an earlier check of it too; whether it is a video, how many"
+        " frames were compared",
         "a random handle for each case that an upload shows",
     ),
     ("exchange", "POST /verdicts"): ("what was done about which sighting", _NOTHING),

@@ -6,6 +6,7 @@
     cases, sightings, pins      the life of a case in the exchange's database
     member, steps               a member, and which of its methods may be called
     checker, uploads, folder, hook    a platform: files to queries, scans, takedown calls
+    rechecks, running           what it found lately; its process, for its commands
     role, config, agreement     what every role is made of; settings; keys, manifest and their signatures
     letters, remote             what passes through others, sealed; members as objects to whoever drives
     web, endpoints, bodies, openapi, requests, nonces, peer, limits    signed HTTP, both sides

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import re
 import threading
 import time
 from collections import defaultdict
@@ -20,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import split as split_command
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -42,17 +40,16 @@ from protocols.scan.checker import Checker
 from protocols.scan.encryption import PublicKey, common_polynomial
 from protocols.scan.keys import MEMBERS
 from protocols.scan.messages import BlockDigest, BlockPlanes, BlockSignatures, CommitteeKey
-from service.config import Settings, address, passphrase
+from service.config import Settings
 from service.endpoints import Call, Endpoint
 from service.errors import Forbidden, LimitReached, StorageFailed, Unavailable
 from service.hook import Hook
 from service.logs import Event, log
-from service.messages import Bank, Checked, CheckFiles, CheckUpload, Hit, Sighted, Sightings, Synced, Verdicts
-from service.peer import Peer
+from service.messages import Bank, Checked, CheckFiles, CheckUpload, Hit, Sighted, Sightings, Synced, Upload, Verdicts
+from service.rechecks import Rechecks, in_messages
 from service.remote import Carrier, RemoteExchange, RemoteMember
-from service.role import Role, open_folder
+from service.role import Role
 from service.uploads import prepare
-from service.web import Health
 
 PAIRS = ((1, 2), (2, 3), (3, 1))
 _TRIES = 4  # of a batch, while too few members are there
@@ -62,7 +59,6 @@ _SYNC_SECONDS = 60.0
 _UPLOAD_BYTES = 1 << 28
 _NAME_CHARACTERS = 1000
 _PAUSE = 2.0
-_FOREIGN = "its name is not UTF-8; rename it"
 
 
 def _quiet(what: str, done: int, total: int) -> None:
@@ -88,6 +84,7 @@ class PlatformRole(Role):
         self.metrics.watch_by("stock", "Batches that were dealt ahead for two members", "pair", self._dealt)
         self._scanning, self._hooking = threading.Lock(), threading.Lock()
         self._open = self.store.table("open")  # session -> the pair that has it
+        self._rechecks = Rechecks(self.store.table("found"))
         called = self.store.table("called")
         target = settings.hook if settings.hook.startswith(("http://", "https://")) else split_command(settings.hook)
         self._hook = Hook(target, called, keep=self.store.commit) if settings.hook else None
@@ -271,14 +268,15 @@ class PlatformRole(Role):
         """
         given = [path if isinstance(path, CheckUpload) else os.path.abspath(path) for path in paths]
         uploads = prepare(given, self.settings.queries, tell, LIMITS)
-        found = uploads.group(self.scan(uploads.hashes, tell)) if len(uploads.hashes) else []
-        told = Sightings([])
-        if found:
-            sighted = Sighted([one.upload for one in found])
-            told = self._exchange.call("POST", "/sightings", sighted, kind=Sightings, retries=_RETRIES)
+        matches = self.scan(uploads.hashes, tell) if len(uploads.hashes) else []
+        with self.step():  # on disk before the exchange is told, so that who is killed between asks for the same
+            found = uploads.group(self._rechecks.with_earlier(uploads, matches))
+        told = self._sight([one.upload for one in found])
+        with self.step():
+            self._rechecks.told(uploads, matches)
         hits = [
             Hit(one.path, one.upload.kind, handles)
-            for one, handles in zip(found, told.uploads, strict=True)
+            for one, handles in zip(found, told, strict=True)
             if handles  # of a video, too few frames may match
         ]
         if self._hook is not None:
@@ -287,6 +285,14 @@ class PlatformRole(Role):
                     self._hook.add(hit.path, handle, hit.kind)
             self._call_hook()
         return Checked(len(uploads.asked), hits, [(one.path, one.reason) for one in uploads.refused])
+
+    def _sight(self, uploads: Sequence[Upload]) -> list[list[bytes]]:
+        """The sightings of each upload; as many at once as the exchange takes."""
+        told: list[list[bytes]] = []
+        for some in in_messages(uploads):
+            answer = self._exchange.call("POST", "/sightings", Sighted(some), kind=Sightings, retries=_RETRIES)
+            told += answer.uploads
+        return told
 
     def _call_hook(self) -> None:
         if self._hook is not None:
@@ -356,42 +362,3 @@ class PlatformRole(Role):
             except HushmatchError as error:
                 log(Event.INCIDENT, level=logging.ERROR, error=error)
             self._call_hook()
-
-
-class Running:
-    """The platform's process, for its tools in other processes."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        """Raises ConfigurationError; Unavailable if it does not run."""
-        identity, _, pinned = open_folder(folder, settings, passphrase(settings, folder))
-        me, host, port = identity.under(pinned.digest), *address(settings)
-        self._peer = Peer(f"http://{host}:{port}", me.name, pinned.parties[me.name], me, timeout=3600.0)
-        self._peer.call("GET", "/health", kind=Health)
-
-    def check(self, paths: Sequence[str], tell: Progress = _quiet) -> Checked:
-        """As `PlatformRole.check`, of files on a disk that both see; one whose name is not UTF-8 is refused."""
-        given = [os.path.abspath(path) for path in paths]
-        foreign = [path for path in given if re.search("[\ud800-\udfff]", path)]  # what is not UTF-8, by `os.fsdecode`
-        named = CheckFiles([path for path in given if path not in foreign])
-        checked = self._peer.call("POST", "/check", named, kind=Checked)
-        return msgspec.structs.replace(checked, refused=[*checked.refused, *((path, _FOREIGN) for path in foreign)])
-
-    def upload(self, name: str, media: bytes) -> Checked:
-        """As `PlatformRole.check`, of one upload."""
-        return self._peer.call("POST", "/upload", CheckUpload(name, media), kind=Checked)
-
-    def sync(self, tell: Progress = _quiet) -> int:
-        """As `PlatformRole.sync`."""
-        return self._peer.call("POST", "/sync", kind=Synced).fetched
-
-    def feedback(self, verdicts: Verdicts) -> None:
-        """As `PlatformRole.feedback`."""
-        self._peer.call("POST", "/verdicts", verdicts)
-
-
-def platform_at(folder: Path, settings: Settings) -> Running | PlatformRole:
-    """The platform's process, if it runs; else this process is it."""
-    try:
-        return Running(folder, settings)
-    except Unavailable:
-        return PlatformRole(folder, settings)

@@ -114,7 +114,7 @@ def platform_serve(folder: FolderOption = Path()) -> None:
 def _platform(folder: Path) -> Iterator[Any]:
     """The platform's running process, or this one."""
     from service import config
-    from service.checker import platform_at
+    from service.running import platform_at
 
     with named():
         yield platform_at(folder, config.load(folder, config.Settings))

@@ -35,13 +35,14 @@ from protocols.scan.sealing import Verifier
 from protocols.scan.sessions import Sessions
 from service import client, config, up
 from service.agreement import MANIFEST
-from service.checker import PlatformRole, Running
+from service.checker import PlatformRole
 from service.errors import Unavailable
 from service.exchange import ExchangeRole
 from service.member import MemberRole
 from service.messages import CaseStatus, Checked, OpenCase, WithdrawalRequest
 from service.peer import Peer
 from service.pins import new_number, new_pin
+from service.running import Running
 
 KINDS = {"exchange": ExchangeRole, "member": MemberRole, "platform": PlatformRole}
 THRESHOLD = 31

@@ -22,7 +22,7 @@ class Deployment:
     def __init__(self, folder: Path, *, platforms: int = 1, between=None, **settings) -> None:
         self.folder, self._settings = folder, settings
         self._between = between or (lambda name, url: url)
-        self._stack, self.urls, self.roles = ExitStack(), {}, {}
+        self._stack, self.urls, self.direct, self.roles = ExitStack(), {}, {}, {}
         up.create(folder, first_port=0, parameter_set="INSECURE_TINY", batch=32, platforms=platforms)
         try:
             for name in MEMBERS:
@@ -50,7 +50,8 @@ class Deployment:
         role = kind(self.folder / name, msgspec.structs.replace(settings, parties=dict(self.urls), **changed))
         self._stack.callback(role.store.close)
         worker = threading.Thread(target=role._background, daemon=True)
-        self.urls[name] = self._between(name, self._stack.enter_context(serving(role.app())))
+        self.direct[name] = self._stack.enter_context(serving(role.app()))
+        self.urls[name] = self._between(name, self.direct[name])
         worker.start()
         self._stack.callback(worker.join, 30)
         self._stack.callback(role._stop.set)

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from service import cli, client
-from service.checker import Running
 from service.cli import _report
 from service.messages import Checked, CheckFiles, Hit
+from service.running import Running
 
 
 def test_a_name_cannot_pass_for_a_line_of_another_file(capsys):

@@ -19,7 +19,8 @@ from hashing import VIDEO_RULE, fingerprints_to_enroll, is_video, pack, video_to
 from protocols.base import HushmatchError, IntegrityError, StaleVersion
 from protocols.plaintext import Plaintext
 from service import atrest, checker, pins
-from service.messages import Verdicts
+from service.messages import Checked, Verdicts
+from service.running import Running
 from service.uploads import prepare
 from tests.service.capture import Recorder, Search, on_disk
 from tests.service.deployment import Deployment
@@ -61,7 +62,8 @@ def media(tmp_path_factory):
         "first": [own / name for name in ("astronaut.png", "coffee.png", "rocket.png", "clip.mp4")],
         "second": [own / name for name in ("rocket.png", "cat.png")],
     }
-    return SimpleNamespace(own=own, uploads=sorted(map(str, uploads.iterdir())), cases=cases)
+    by_name = {path.name: path.read_bytes() for path in uploads.iterdir()}
+    return SimpleNamespace(own=own, uploads=sorted(map(str, uploads.iterdir())), cases=cases, by_name=by_name)
 
 
 def fingerprints(path):
@@ -146,6 +148,9 @@ def _tell(told, deployment, media):
     told.expected, told.checked = oracle.hits(), here.check(media.uploads)
     told.again = here.check(media.uploads)
     told.elsewhere = there.check(media.uploads)
+    listen = deployment.direct["platform-1"].removeprefix("http://")  # its own tools talk to it on its own machine
+    tool = Running(here.folder, msgspec.structs.replace(here.settings, listen=listen))
+    told.uploaded = {name: tool.upload(name, media.by_name[name]) for name in ("copy-4.png", "coins.jpg", "broken.jpg")}
     by_path = {hit.path: hit.sightings for hit in told.checked.hits}
     told.handles = [handle for handles in by_path.values() for handle in handles]
     told.searched = device.status(first.number, first.pin)
@@ -207,13 +212,29 @@ def test_the_platform_finds_exactly_what_the_plaintext_matcher_finds(story, medi
     assert why.startswith("UnreadableImage: ")
 
 
+def test_what_is_checked_again_is_the_same_sighting(story):
+    assert story.again == story.checked
+    assert {hit.path: hit.sightings for hit in story.after.hits}.items() <= {
+        hit.path: hit.sightings for hit in story.tombstoned[0].hits
+    }.items()
+
+
+def test_an_upload_is_compared_under_the_name_that_it_is_given(story):
+    (hit,) = story.uploaded["copy-4.png"].hits
+    assert (hit.path, hit.kind, len(hit.sightings)) == ("copy-4.png", "photo", 2)
+    assert not set(hit.sightings) & set(story.handles)  # an upload of its own, not the file of that name
+    assert story.uploaded["coins.jpg"] == Checked(1, [], [])
+    ((name, why),) = story.uploaded["broken.jpg"].refused
+    assert (name, why.split(":")[0]) == ("broken.jpg", "UnreadableImage")
+
+
 def test_the_hook_is_called_once_for_each_sighting(story):
     calls = [line.split("\t") for line in story.calls.read_text().splitlines()]
-    checks = [story.checked, story.again, story.elsewhere, *story.tombstoned, story.after]
-    expected = [
-        [hit.path, handle.hex(), hit.kind] for checked in checks for hit in checked.hits for handle in hit.sightings
-    ]
-    assert sorted(calls) == sorted(expected)
+    checks = [story.checked, story.elsewhere, *story.uploaded.values(), *story.tombstoned, story.after]
+    expected = {
+        (hit.path, handle.hex(), hit.kind) for checked in checks for hit in checked.hits for handle in hit.sightings
+    }
+    assert sorted(map(tuple, calls)) == sorted(expected)
     assert {kind for *_, kind in calls} == {"photo", "video"}
 
 
@@ -223,7 +244,7 @@ def test_the_person_sees_how_far_platforms_searched_what_they_found_and_did(stor
     assert row.searched_until is not None
     assert (row.blocked, row.not_blocked, row.pending_review) == (0, 0, 0)
     rows = [status.platforms[0] for status in story.feedback]
-    assert sum(row.matches for row in rows) == 2 * cases  # it was checked twice
+    assert sum(row.matches for row in rows) == cases + 2  # the upload shows both
     assert sum(row.blocked for row in rows) == cases - 1
     assert sum(row.not_blocked for row in rows) == 1
     assert sum(row.pending_review for row in rows) == 0
