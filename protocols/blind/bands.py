@@ -50,7 +50,8 @@ def choose(margins: NDArray[np.floating], count: int, parameters: Parameters) ->
     near = np.argpartition(loss, count - 1)[:count]  # no other band has an input among the best `count`
     where = bands[near]
     losses = np.concatenate([loss[near, None], loss[near, None] + odds[where]], axis=1).ravel()
-    row, column = np.divmod(np.argpartition(losses, count - 1)[:count], parameters.k + 1)
+    few = np.flatnonzero(losses <= loss[near[-1]])  # the best `count` lie below the last of these bands unturned
+    row, column = np.divmod(few[np.argpartition(losses[few], count - 1)[:count]], parameters.k + 1)
     return near[row], np.where(column == 0, -1, where[row, column - 1])
 
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from protocols.base import Hashes, IntegrityError
 
 ENTRY_ID, KEY, COMMITMENT, ROW_ID = 16, 16, 32, 12
+_SHA256 = digests.SHA256()
 
 Rows = NDArray[np.uint8]
 
@@ -86,7 +87,7 @@ def _commitment(key: bytes, entry_id: bytes, sealed: bytes) -> bytes:
 
 
 def _expand(secret: bytes, info: bytes, size: int) -> bytes:
-    return HKDFExpand(digests.SHA256(), size, info).derive(secret)
+    return HKDFExpand(_SHA256, size, info).derive(secret)
 
 
 def _xor(left: bytes, right: bytes) -> bytes:

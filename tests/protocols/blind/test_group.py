@@ -40,9 +40,10 @@ def test_first_multiples_are_those_of_rfc_9496():
     assert base(2).tobytes().hex() == "6a493210f7499cd17fecb510ae0cea23a110e8d5b901f8acadd3095c73a3b919"
 
 
-def test_inverses_undo_a_batch_of_multiplications():
-    factors = group.random_scalars(7)
-    elements = group.hash_to_group([bytes([n]) for n in range(7)], b"test")
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_inverses_undo_a_batch_of_multiplications(count):
+    factors = group.random_scalars(count)
+    elements = group.hash_to_group([bytes([n]) for n in range(count)], b"test")
     assert (group.multiply(group.invert(factors), group.multiply(factors, elements)) == elements).all()
 
 
