@@ -29,7 +29,7 @@ from service.metrics import Metrics
 from service.nonces import SqlNonces
 from service.peer import Peer
 from service.storage import SqlStore
-from service.web import EXIT_STORAGE, application, server
+from service.web import EXIT_STORAGE, application, listening, server
 
 RATES = {
     "default": Rate(burst=60, seconds=0.5),
@@ -133,12 +133,13 @@ class Role:
         )
 
     def serve(self) -> None:
-        """Answer until a signal comes; what is under way is finished."""
+        """Answer until a signal comes; what is under way is finished. Raises ConfigurationError for a taken port."""
         host, port = config.address(self.settings)
+        bound = listening(host, port)
         logs.set_up(self.name)
         worker = threading.Thread(target=self._background, name="background", daemon=True)
         worker.start()
-        server(self.app(), host, port, proxies=self.settings.proxies).run()
+        server(self.app(), host, port, proxies=self.settings.proxies).run(sockets=[bound])
         self._stop.set()
         worker.join(timeout=30)
         with self._lock:

@@ -1,7 +1,11 @@
-"""A whole deployment on this machine: exchange, three members, a platform, each a process, data in one folder."""
+"""A whole deployment on this machine: exchange, three members, a platform, each a process, data in one folder.
+
+A process that ends is started again, later and later if it ends again and again. One `up` serves a folder at a time.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import signal
@@ -9,24 +13,29 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-
-from protocols.base import ConfigurationError
+from protocols.base import ConfigurationError, HushmatchError
 from protocols.ledger import role_of
-from service import agreement
+from protocols.scan.manifest import Pinned
+from protocols.scan.messages import SignedManifest
+from service import agreement, config
 from service.agreement import ORDER, write_whole
-from service.config import FILE
 from service.errors import Unavailable
+from service.peer import Peer
+from service.web import Health
 
 PLATFORM = "platform-1"
 PARTIES = (*ORDER, PLATFORM)
 CLIENT = "client.toml"
 _MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"  # large messages without page faults
 _START_SECONDS = 60.0
+_STEADY_SECONDS = 60.0  # who ran so long is started again at once
+_LONGEST_PAUSE = 60.0
+_LOOK = 0.5  # seconds
+_LOCK = "up.lock"
 
 
 def create(
@@ -98,19 +107,27 @@ class Deployment:
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
             )
 
-    def wait(self, name: str) -> None:
-        """Until a party answers. Raises Unavailable."""
-        url = self._url(name)
+    def wait(self, name: str, stop: Callable[[], bool] = lambda: False) -> None:
+        """Until a party answers, or `stop` says to end. Raises Unavailable; ConfigurationError, IntegrityError."""
+        peer = self._peer(name)
         until = time.monotonic() + _START_SECONDS
-        while time.monotonic() < until:
+        while not stop() and time.monotonic() < until:
             if self.processes[name].poll() is not None:
-                raise Unavailable(f"{name} ended at once; see {self.folder / name}.log")
+                raise Unavailable(f"{name} ended at once: {self.last_words(name)}")
             try:
-                if httpx.get(f"{url}/health", timeout=2.0, trust_env=False).status_code == 200:
-                    return
-            except httpx.TransportError:
+                peer.call("GET", "/health", kind=Health)
+            except HushmatchError:  # not there yet, or somebody else is, and then it ends
                 time.sleep(0.1)
-        raise Unavailable(f"{name} does not answer after {_START_SECONDS:.0f} s; see {self.folder / name}.log", url)
+            else:
+                return
+        if not stop():
+            raise Unavailable(f"{name} does not answer after {_START_SECONDS:.0f} s: {self.last_words(name)}", peer.url)
+
+    def last_words(self, name: str) -> str:
+        """The last line of a party's log, and where it is."""
+        log = self.folder / f"{name}.log"
+        lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+        return f"{next((line for line in reversed(lines) if line.strip()), 'nothing')[:500]} (see {log})"
 
     def kill(self, name: str) -> None:
         """As a crash would."""
@@ -130,29 +147,81 @@ class Deployment:
                 process.kill()
                 process.wait()
 
-    def _url(self, name: str) -> str:
-        settings = tomllib.loads((self.folder / name / FILE).read_text())
-        return f"http://{settings['listen']}"
+    def _peer(self, name: str) -> Peer:
+        home = self.folder / name
+        settings = config.load(home, config.Settings, {})
+        signed = agreement.read(home / settings.manifest, SignedManifest)
+        pinned = Pinned(
+            signed,
+            config.digest_of(settings),
+            allow_insecure=settings.allow_insecure,
+            allow_unsafe_threshold=settings.allow_unsafe_threshold,
+        )
+        return Peer(f"http://{settings.listen}", name, pinned.parties[name], None, timeout=2.0)
+
+
+class _Pauses:
+    """How long to wait before a party that ended is started again."""
+
+    def __init__(self) -> None:
+        self._pause: dict[str, float] = {}
+        self._started: dict[str, float] = {}
+
+    def next(self, name: str) -> float:
+        """Seconds: none for one that ran for a while, else twice as many as the time before."""
+        now = time.monotonic()
+        steady = now - self._started.get(name, float("-inf")) > _STEADY_SECONDS
+        pause = 0.0 if steady else min(_LONGEST_PAUSE, 2 * self._pause.get(name, 0.0) or 1.0)
+        self._pause[name], self._started[name] = pause, now + pause
+        return pause
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """This process serves the folder. Raises ConfigurationError if another one does."""
+    with open(os.open(folder / _LOCK, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"{folder} is served by another `hushmatch up`; stop that one first") from None
+        yield
 
 
 def up(folder: Path, say: Callable[[str], None], stop: Callable[[], bool]) -> None:
-    """Start everything, and keep it up until `stop` says to end; a party that ends is started again."""
+    """Start everything, and keep it up until `stop` says to end; a party that ends is started again.
+
+    Raises ConfigurationError; Unavailable if a party does not start.
+    """
     create(folder)
-    deployment = Deployment(folder)
-    try:
-        for name in deployment.parties:
+    with _alone(folder):
+        deployment = Deployment(folder)
+        try:
+            _keep_up(deployment, say, stop)
+        finally:
+            deployment.stop()
+            say("stopped")
+
+
+def _keep_up(deployment: Deployment, say: Callable[[str], None], stop: Callable[[], bool]) -> None:
+    for name in deployment.parties:
+        deployment.start(name)
+    for name in deployment.parties:
+        deployment.wait(name, stop)
+        if stop():
+            return
+        say(f"{name} is up")
+    say(f"open a case:    hushmatch case open --config {deployment.folder / CLIENT} FILE...")
+    say(f"check uploads:  hushmatch platform check --folder {deployment.folder / PLATFORM} FILE...")
+    pauses, due = _Pauses(), dict[str, float]()
+    while not stop():
+        for name, process in list(deployment.processes.items()):
+            if process.poll() is not None and name not in due:
+                pause = pauses.next(name)
+                due[name] = time.monotonic() + pause
+                when = f" in {pause:.0f} s" if pause else ""
+                log = deployment.folder / f"{name}.log"
+                say(f"{name} ended with {process.returncode} (see {log}); starting it again{when}")
+        for name in [name for name, at in due.items() if at <= time.monotonic()]:
+            del due[name]
             deployment.start(name)
-        for name in deployment.parties:
-            deployment.wait(name)
-            say(f"{name} is up")
-        say(f"open a case:    hushmatch case open --config {folder / CLIENT} FILE...")
-        say(f"check uploads:  hushmatch platform check --folder {folder / PLATFORM} FILE...")
-        while not stop():
-            for name, process in list(deployment.processes.items()):
-                if process.poll() is not None:
-                    say(f"{name} ended with {process.returncode}; starting it again")
-                    deployment.start(name)
-            time.sleep(0.5)
-    finally:
-        deployment.stop()
-        say("stopped")
+        time.sleep(_LOOK)

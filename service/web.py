@@ -18,6 +18,7 @@ import hmac
 import logging
 import os
 import secrets
+import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +64,7 @@ from service.metrics import CONTENT_TYPE, Metrics
 from service.requests import CLIENT, HttpRequest, Nonces
 from service.requests import CONTENT_TYPE as TYPE_HEADER
 
-__all__ = ["ANYONE", "Call", "Endpoint", "Health", "application", "server"]
+__all__ = ["ANYONE", "Call", "Endpoint", "Health", "application", "listening", "server"]
 
 EXIT_STORAGE = 74  # sysexits.h: EX_IOERR
 MAX_TARGET = 2048  # characters
@@ -126,6 +127,17 @@ def application(
     app.router.redirect_slashes = False
     app.router.default = _Resource(gate, {})
     return app
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket to serve at. Raises ConfigurationError where somebody else has the port, or it is not allowed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{host}:{port} cannot be listened at: {error.strerror or error}; stop what has it, or set another `listen`"
+        ) from None
 
 
 def server(app: ASGIApp, host: str, port: int, *, proxies: str = "") -> uvicorn.Server:
