@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -84,6 +85,14 @@ def expected(mine, uploads):
     return hits
 
 
+def kept(folder):
+    """What the exchange's database holds of cases, and what its log says of requests about them."""
+    with sqlite3.connect(f"file:{folder / 'exchange' / 'exchange.db'}?mode=ro", uri=True) as database:
+        names = ("cases", "entries", "receipts", "matches", "sightings")
+        rows = {name: database.execute(f"select * from {name}").fetchall() for name in names}
+    return rows, [line for line in (folder / "exchange.log").read_text().splitlines() if "/cases" in line]
+
+
 def check(folder, uploads):
     lines = run("platform", "check", "--folder", folder / up.PLATFORM, uploads).splitlines()
     return {os.path.basename(line.split("  ")[2]): line.split("  ")[0] for line in lines}
@@ -92,9 +101,11 @@ def check(folder, uploads):
 def test_from_opening_a_case_to_its_receipt(deployment, photos):
     mine, uploads = photos
     client = ("--config", deployment / up.CLIENT)
+    before = kept(deployment)
     refused = run("case", "open", "--not-adult", *client, *sorted(mine.iterdir()), code=1)
     assert "NotAdult" in refused
     assert "takeitdown" in refused
+    assert kept(deployment) == before
     opened = run("case", "open", "--adult", "--variants", "none", *client, *sorted(mine.iterdir()))
     number, pin = re.search(r"Case number +(\S+)", opened)[1], re.search(r"PIN +(\S+)", opened)[1]
     mine_is = (*client, "--case", number, "--pin", pin)
