@@ -65,7 +65,7 @@ class ExchangeRole(Role):
         blocks = folder / "blocks"
         blocks.mkdir(exist_ok=True)
         with self.step():
-            self.exchange = Exchange(self.bare_identity, self.pinned, self.pinned.parameters, blocks, self.store)
+            self.exchange = Exchange(self.pinned, self.pinned.parameters, blocks, self.store)
         self.cases = Cases(self.engine, self.sealer, max_entries=settings.max_entries)
         self.finds = Finds(self.engine, video_share=VIDEO_RULE.share)
         self._public = self.store.table(f"public {self.pinned.manifest.epoch}")
@@ -77,7 +77,7 @@ class ExchangeRole(Role):
         self.steward = Steward(self)
         watch, watch_by = self.metrics.watch, self.metrics.watch_by
         watch("entries_waiting", "Accepted entries in no published block", lambda: self.exchange.waiting)
-        watch("blocks", "Published blocks", lambda: len(self.exchange.published()))
+        watch("blocks", "Published blocks", lambda: len(self.exchange.published.all()))
         watch("bank_version", "Newest version of the bank", lambda: self.exchange.version)
         watch_by("cases", "Cases", "status", self.cases.counts)
         watch_by("withdrawals_unconfirmed", "Withdrawals that a member owes its word on", "member", self._owed)
@@ -218,7 +218,7 @@ class ExchangeRole(Role):
         """A member's word on a proof that it refused, kept as evidence. Raises IntegrityError."""
         if signed.signature not in self._refusals:
             with self.step():
-                self.exchange.receive_refusal(signed)
+                self.exchange.resolver.receive_refusal(signed)
                 self._refusals[signed.signature] = encode(signed)
 
     def _key(self, call: Call) -> CommitteeKey:
@@ -229,11 +229,11 @@ class ExchangeRole(Role):
 
     def _bank(self, call: Call) -> Bank:
         with self.step():
-            return Bank(self.exchange.published())
+            return Bank(self.exchange.published.all())
 
     def _planes(self, call: Call) -> BlockPlanes:
         with self.step():
-            return self.exchange.planes(call.path["block"], call.path["version"], call.query.first)
+            return self.exchange.published.planes(call.path["block"], call.path["version"], call.query.first)
 
     def _resolve(self, call: Call) -> MatchHandles:
         answered: Answered = call.message
@@ -245,9 +245,9 @@ class ExchangeRole(Role):
         if told.platform != call.caller:
             raise Forbidden("match lists: of another platform's session")
         with self.step():
-            handles = self.exchange.resolve((a, b), (answered.pair[0], answered.pair[1]))
-            cases = {handle: bytes.fromhex(self.exchange.case_of(handle)) for handle in handles.handles}
-            self.exchange.forget(handles.handles)
+            handles = self.exchange.resolver.resolve((a, b), (answered.pair[0], answered.pair[1]))
+            cases = {handle: bytes.fromhex(self.exchange.resolver.case_of(handle)) for handle in handles.handles}
+            self.exchange.resolver.forget(handles.handles)
             self.finds.matched(call.caller, cases, self.store)
         self.finds.searched(call.caller, told.block, told.version)
         return handles

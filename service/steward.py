@@ -52,7 +52,7 @@ class _OnDisk:
 
     def __init__(self, role: ExchangeRole) -> None:
         self._role = role
-        self.build, self.drop_replaced = role.exchange.build, role.exchange.drop_replaced
+        self.published = role.exchange.published
 
     def adopt(self, message: SlotMap) -> None:
         with self._role.step():
@@ -161,7 +161,7 @@ class Steward:
 
     def _behind(self, states: Mapping[int, MemberState]) -> frozenset[int]:
         """Published blocks about which one of these members answers no batches."""
-        published = {signed.block: signed.version for signed in self._role.exchange.published()}
+        published = {signed.block: signed.version for signed in self._role.exchange.published.all()}
         told = [dict(state.blocks) for state in states.values()]
         return frozenset(
             block for block, version in published.items() if any(served.get(block) != version for served in told)

@@ -67,11 +67,12 @@ def update(
         member.custody.accept_map()
     exchange.adopt(slot_map)
     digests = []
-    for done, block in enumerate(slot_map.blocks):
+    for done, (block, lanes) in enumerate(zip(slot_map.blocks, slot_map.lanes, strict=True)):
         progress("building blocks", done, len(slot_map.blocks))
         encryptors = [by_number[encryptor(share, slot_map.away or 0)] for share in SHARES]
         parts = [_planes(wire, m, block, share) for m, share in zip(encryptors, SHARES, strict=True)]
-        for built in timed(wire, "exchange", exchange.build(block, slot_map.version, parts)):
+        building = exchange.published.build(block, slot_map.version, lanes, parts)
+        for built in timed(wire, "exchange", building):
             if isinstance(built, BlockPlanes):
                 for name, keeper in keepers.items():
                     planes = send("exchange", name, built)
@@ -84,7 +85,7 @@ def update(
                 signatures = [send(m.name, "exchange", m.sign_block(asked[m.name])) for m in members]
                 digests.append(built)
         published = exchange.publish(block, signatures)
-        exchange.drop_replaced()
+        exchange.published.drop_replaced()
         for name, keeper in keepers.items():
             received = send("exchange", name, published)
             with wire.cpu(name):

@@ -1,4 +1,6 @@
-"""The exchange: keeps cases and the sealed bank, builds blocks out of the members' encryptions, turns slots into cases.
+"""The exchange: keeps cases and gives their entries slots in blocks.
+
+`publishing` builds the blocks out of the members' encryptions, `resolving` turns slots that match into cases.
 
 It sees case numbers, sealed shares, ciphertexts, and which cases matched when and where. It never sees a hash, a share
 or an upload.
@@ -7,55 +9,39 @@ or an upload.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
-from functools import reduce
-from itertools import zip_longest
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion, UnknownCase
+from protocols.base import IntegrityError, MessageError, ReplayError, UnknownCase
 from protocols.ledger import decode, encode
-from protocols.scan.blocks import block_hasher
 from protocols.scan.entries import SHARES, check_lengths
-from protocols.scan.keys import read_residues
 from protocols.scan.manifest import Pinned
 from protocols.scan.messages import (
-    BlockDigest,
-    BlockPlanes,
     BlockSignatures,
     Enrollment,
     EntryReceipt,
     EntryShares,
     EntryWithdrawal,
-    MatchHandles,
-    MatchList,
-    PlaneShares,
     Receipts,
-    ScanHeader,
     SignedBlockDigest,
-    SignedMatchList,
     SignedReceipt,
     SlotMap,
 )
-from protocols.scan.packing import pack
-from protocols.scan.parameters import RESIDUE_BITS, Parameters
-from protocols.scan.proof_messages import ProofRefusal, SignedRefusal
-from protocols.scan.ring import ring_of
-from protocols.scan.sealing import Identity
+from protocols.scan.parameters import Parameters
+from protocols.scan.publishing import PublishedBlocks
+from protocols.scan.resolving import Resolver
 from protocols.scan.slots import BlockSlots, read_map, slot_map
 from protocols.scan.store import Store, Tables, number_key, read_number
 
-_SERVED = 16  # planes a message
-
 
 class Exchange:
-    """Cases, slots, blocks and match handles."""
+    """Cases, their entries and slots. blocks: by number, as adopted. published: their planes. resolver: of matches."""
 
     def __init__(
         self,
-        identity: Identity,
         pinned: Pinned,
         parameters: Parameters,
         folder: Path,
@@ -66,31 +52,24 @@ class Exchange:
 
         A batch under check is in no table: members forget it (`abandon_batch`), and its entries are sent again.
         """
-        self._store: Tables = store or Store()
-        store = self._store
+        self._store = store = store or Store()
         epoch = pinned.manifest.epoch
         self.blocks: dict[int, BlockSlots] = {}
         self.version = 0
-        self._identity = identity
         self._pinned = pinned
         self._parameters = parameters
-        self._folder = folder
         self._cases: dict[str, list[bytes]] = {}
         self._case_of: dict[bytes, str] = {}
         self._entries = store.table("entries")
         self._seen = store.table("seen")
         self._received: dict[bytes, dict[bytes, str]] = {}
         self._waiting: list[bytes] = []
-        self._digests: dict[int, bytes] = {}
-        self._published: dict[int, BlockSignatures] = {}
-        self.refusals: list[ProofRefusal] = []
-        self._handles: dict[bytes, str] = {}
-        self._resolved = store.table("resolved")
         self._counters = store.table("counters")
         self._maps = store.table(f"maps {epoch}")
-        self._signatures = store.table(f"published {epoch}")
         self._touched = store.table(f"touched {epoch}")
         self._restore()
+        self.published = PublishedBlocks(pinned, parameters, folder, store.table(f"published {epoch}"))
+        self.resolver = Resolver(pinned, self.blocks, self._case_of, store.table("resolved"))
 
     def _restore(self) -> None:
         """Blocks as they were published; what was accepted and stands in none of them waits again."""
@@ -105,9 +84,6 @@ class Exchange:
             placed |= slots.standing()
         self._waiting = [entry for entry in self._case_of if entry not in placed]
         self.version = max((slots.version for slots in self.blocks.values()), default=0)
-        for key, body in self._signatures.items():
-            self._published[int.from_bytes(key)] = decode(body, BlockSignatures)
-        self.drop_replaced()
 
     # Enrolling ---------------------------------------------------------------------------------------------------
 
@@ -175,6 +151,11 @@ class Exchange:
             entries = receipt.entries
         return entries or []
 
+    @property
+    def enrolled(self) -> int:
+        """How many entries are accepted and not withdrawn."""
+        return len(self._case_of)
+
     # Blocks ------------------------------------------------------------------------------------------------------
 
     @property
@@ -235,158 +216,19 @@ class Exchange:
             slots.keep(self._case_of)  # a case may have been withdrawn since it was assigned
         self.blocks |= changed
 
-    def build(
-        self, block: int, version: int, parts: list[Iterator[PlaneShares]]
-    ) -> Iterator[BlockPlanes | BlockDigest]:
-        """Add the members' encryptions of a block's three shares: its planes as they come, then what members sign.
-
-        Raises MessageError if a part is not what is due.
-        """
-        p, lanes = self._parameters, self.blocks[block].lanes
-        hasher = block_hasher()
-        path = self._folder / f"block-{block}-{version}.part"
-        first = 0
-        with path.open("wb") as file:
-            for messages in zip_longest(*parts):
-                if None in messages or {m.share for m in messages} != set(SHARES):
-                    raise MessageError(f"block {block}: a share's planes are missing")
-                due = (version, block, first, messages[0].count)
-                if any((m.version, m.block, m.first, m.count) != due for m in messages):
-                    raise MessageError(f"block {block}: planes of another version or place")
-                packed = self._sum([m.planes for m in messages], messages[0].count, lanes)
-                hasher.update(packed.data.cast("B"))
-                file.write(packed.data)
-                yield BlockPlanes(version, block, first, len(packed), packed.data)
-                first += len(packed)
-        if first != p.bits:
-            raise MessageError(f"block {block}: {first} planes of {p.bits} came")
-        self._digests[block] = hasher.digest()
-        yield BlockDigest(self._pinned.manifest.epoch, version, block, lanes, hasher.digest())
-
-    def _sum(self, planes: list[memoryview], count: int, lanes: int) -> NDArray[np.uint64]:
-        p, ring = self._parameters, ring_of(self._parameters.n)
-        row = 2 * (lanes + 1) * RESIDUE_BITS * p.n // 8
-        packed = []
-        for plane in range(count):
-            parts = (read_residues(one[plane * row : (plane + 1) * row], (lanes + 1,), p.n, "planes") for one in planes)
-            packed.append(pack(reduce(ring.add, parts)))
-        return np.stack(packed)
-
     def publish(self, block: int, signatures: list[SignedBlockDigest]) -> BlockSignatures:
         """What makes a built block valid. Raises IntegrityError for a signature of another digest."""
-        for signed in signatures:
-            member, told = self._pinned.verify_member(signed, BlockDigest)
-            if told.digest != self._digests[block]:
-                raise IntegrityError(f"block {block}: member-{member} signed another digest")
         slots = self.blocks[block]
+        published = self.published.publish(block, slots.version, signatures)
         placed = {entry.tobytes() for entry in slots.entries}
         self._waiting = [entry for entry in self._waiting if entry not in placed]
-        published = self._published[block] = BlockSignatures(slots.version, block, signatures)
-        self._path(block, slots.version).with_suffix(".part").replace(self._path(block, slots.version))
         self._maps[number_key(block)] = encode(
             slot_map(self._pinned.manifest.epoch, slots.version, {block: slots}, None)
         )
-        self._signatures[number_key(block)] = encode(published)
         self._touched.pop(number_key(block), None)
         return published
 
-    def drop_replaced(self) -> None:
-        """Remove the files of blocks that are not published any more, once it is on disk that others are."""
-        current = {self._path(block, published.version) for block, published in self._published.items()}
-        for path in set(self._folder.glob("block-*")) - current:
-            path.unlink()
-
-    @property
-    def enrolled(self) -> int:
-        """How many entries are accepted and not withdrawn."""
-        return len(self._case_of)
-
-    def published(self) -> list[BlockSignatures]:
-        """What platforms can fetch."""
-        return [self._published[block] for block in sorted(self._published)]
-
-    def _path(self, block: int, version: int) -> Path:
-        return self._folder / f"block-{block}-{version}.bin"
-
-    def serve(self, block: int, version: int) -> Iterator[BlockPlanes | BlockSignatures]:
-        """A published block again, unless it is of this version or older: for a member that was away."""
-        published = self._published.get(block)
-        if published is None or published.version <= version:
-            return
-        for first in range(0, self._parameters.bits, _SERVED):
-            yield self.planes(block, published.version, first)
-        yield published
-
-    def planes(self, block: int, version: int, first: int) -> BlockPlanes:
-        """Some planes of a published block, from plane `first` on. Raises StaleVersion, MessageError."""
-        published, bits = self._published.get(block), self._parameters.bits
-        if published is None or published.version != version:
-            raise StaleVersion(f"block {block}, version {version} is not published; ask for the list anew")
-        if not 0 <= first < bits:
-            raise MessageError(f"block {block}: there is no plane {first}; expected 0 to {bits - 1}")
-        planes = np.memmap(self._path(block, version), dtype=np.uint8, mode="r").reshape(bits, -1)[
-            first : first + _SERVED
-        ]
-        return BlockPlanes(version, block, first, len(planes), planes.reshape(-1).data)
-
-    def receive_refusal(self, signed: SignedRefusal) -> None:
-        """A member refused a platform's proof: kept, with what that platform signed, as evidence for anybody.
-
-        Raises IntegrityError, MessageError.
-        """
-        member, told = self._pinned.verify_member(signed, ProofRefusal)
-        if told.member != f"member-{member}":
-            raise IntegrityError(f"refusal: member-{member} signs for {told.member}")
-        if told.platform not in self._pinned.parties:
-            raise IntegrityError(f"refusal: {told.platform} is not in the manifest")
-        header = self._pinned.parties[told.platform].verify(told.header, ScanHeader)
-        if (header.platform, header.session) != (told.platform, told.session):
-            raise IntegrityError(f"refusal of member-{member}: the header is not {told.platform}'s of that session")
-        self.refusals.append(told)
-
-    # Matching ----------------------------------------------------------------------------------------------------
-
-    def resolve(self, signed: tuple[SignedMatchList, SignedMatchList], pair: tuple[int, int]) -> MatchHandles:
-        """Handles for the matches that both members of a pair list alike.
-
-        Raises IntegrityError; StaleVersion for another version, or where what one of them lists was withdrawn, which
-        the other may know already; ReplayError for a session that was resolved before.
-        """
-        if len(set(pair)) != 2:
-            raise IntegrityError(f"match lists: {pair} is no pair of members")
-        lists = []
-        for one, member in zip(signed, pair, strict=True):
-            told = self._pinned.parties[f"member-{member}"].verify(one, MatchList)
-            if told.member != f"member-{member}":
-                raise IntegrityError(f"match list: member-{member} signs for {told.member}")
-            lists.append(told)
-        a, b = lists
-        differ = f"match lists of member-{pair[0]} and member-{pair[1]} differ"
-        if (a.session, a.platform, a.version, a.block) != (b.session, b.platform, b.version, b.block):
-            raise IntegrityError(differ)
-        slots = self.blocks.get(a.block)
-        if slots is None or slots.version != a.version:
-            raise StaleVersion(f"match list: block {a.block}, version {a.version} is not served")
-        if a.session in self._resolved:
-            raise ReplayError("match lists: the session was resolved before")
-        if slots.withdrawn_at(a.slots + b.slots):
-            raise StaleVersion("match lists: an entry was withdrawn meanwhile; scan again")
-        if (a.queries, a.slots, a.many) != (b.queries, b.slots, b.many):
-            raise IntegrityError(differ)
-        cases = [self._case_of[entry] for entry in slots.entries_at(a.slots)]
-        handles = [secrets.token_bytes(16) for _ in cases]
-        self._resolved[a.session] = b""
-        self._handles |= dict(zip(handles, cases, strict=True))
-        return MatchHandles(a.session, a.queries, handles, a.many)
-
-    def case_of(self, handle: bytes) -> str:
-        """Whose match a handle stands for: what the exchange tells the person."""
-        return self._handles[handle]
-
-    def forget(self, handles: list[bytes]) -> None:
-        """Drop handles that are kept elsewhere."""
-        for handle in handles:
-            self._handles.pop(handle, None)
+    # Leaving ------------------------------------------------------------------------------------------------------
 
     def withdraw(self, case: str) -> EntryWithdrawal:
         """Stop matching a case. Raises UnknownCase."""

@@ -13,8 +13,8 @@ from protocols.base import HushmatchError, ProofRefused
 from protocols.scan.checker import Checker, Scanned
 from protocols.scan.comparison import rounds
 from protocols.scan.dealing import chunks
-from protocols.scan.exchange import Exchange
 from protocols.scan.member import Member
+from protocols.scan.resolving import Resolver
 from protocols.scan.wire import Wire
 
 
@@ -31,7 +31,7 @@ def deal(wire: Wire, platform: str, dealer: Member, a: Member, b: Member, lanes:
 
 def answer(
     wire: Wire,
-    exchange: Exchange,
+    exchange: Resolver,
     platform: Checker,
     a: Member,
     b: Member,
@@ -81,7 +81,7 @@ def answer(
         raise
 
 
-def verify(wire: Wire, exchange: Exchange, a: Member, b: Member, session: bytes, deal_id: bytes) -> None:
+def verify(wire: Wire, exchange: Resolver, a: Member, b: Member, session: bytes, deal_id: bytes) -> None:
     """A's and B's check of a batch's proof, headers compared already. Raises ProofRefused, once all are told."""
 
     def step(take: Callable[[Member, int, Any], Any], came: dict[int, Any]) -> dict[int, Any]:

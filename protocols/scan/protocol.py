@@ -203,7 +203,7 @@ class Scan(Protocol):
         for_platform = pin_it(send("exchange", _PLATFORM, signed))
         b = read_committee_key(send("exchange", _PLATFORM, key), self.parameters)
         public_key = PublicKey(common_polynomial(self.parameters, 1, for_platform.raw), b)
-        self._exchange = Exchange(exchange, pinned, self.parameters, self._folder / "exchange")
+        self._exchange = Exchange(pinned, self.parameters, self._folder / "exchange")
         self._checker = Checker(platform, for_platform, self.parameters, public_key, self._folder / _PLATFORM, executor)
         self._client = Client(pin_it(send("exchange", "client", signed)), self.parameters)
 
@@ -291,7 +291,7 @@ class Scan(Protocol):
                 back.custody.accept_map()
         for block in self._exchange.blocks if self.proofs else []:
             installed = back.bank.blocks.get(block)
-            for part in self._exchange.serve(block, installed.version if installed else 0):
+            for part in self._exchange.published.serve(block, installed.version if installed else 0):
                 got = self.ledger.send("exchange", back.name, part)
                 if isinstance(got, BlockPlanes):
                     back.bank.receive_planes(got)
@@ -328,8 +328,9 @@ class Scan(Protocol):
         with cpu(_PLATFORM, "product"):
             scanned = platform.scan(hashes, block, self.pair)
         self.ledger.charge(_PLATFORM, "product", scanned.elsewhere)
-        found = answer(self.ledger, self._exchange, platform, a, b, scanned, self._next_deal)
-        return [(start + query, self._exchange.case_of(handle)) for query, handle in found if query < len(hashes)]
+        found = answer(self.ledger, self._exchange.resolver, platform, a, b, scanned, self._next_deal)
+        case_of = self._exchange.resolver.case_of
+        return [(start + query, case_of(handle)) for query, handle in found if query < len(hashes)]
 
     def _next_deal(self, lanes: int) -> bytes:
         with self._stock_lock:

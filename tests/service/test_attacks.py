@@ -73,7 +73,7 @@ def lived(tmp_path_factory):
         wait_for(lambda: exchange.committee_key is not None)
         people = person(roles)
         people.call("POST", "/cases", message, kind=CaseStatus)
-        wait_for(lambda: exchange.exchange.published() and not exchange.exchange.stale())
+        wait_for(lambda: exchange.exchange.published.all() and not exchange.exchange.stale())
         platform = roles["platform-1"]
         handles = [handle for _, handle in platform.scan(hashes[:2])]
         assert len(handles) == 2

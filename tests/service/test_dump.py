@@ -25,7 +25,7 @@ def lived(tmp_path_factory):
         cases = [sealed_case(roles, each) for each in hashes]
         for case in cases:
             people.call("POST", "/cases", case, kind=CaseStatus)
-        wait_for(lambda: len(exchange.exchange.published()) and exchange.exchange.waiting == 0)
+        wait_for(lambda: len(exchange.exchange.published.all()) and exchange.exchange.waiting == 0)
         wait_for(lambda: exchange.cases.counts() == {"active": len(cases)} and not exchange.exchange.stale())
         handles = [handle for _, handle in platform.scan(hashes[:, 0])]
         assert len(handles) == len(cases)

@@ -89,7 +89,7 @@ def test_a_new_epoch_has_a_new_key_for_the_same_cases(tmp_path):
     before = new_epoch(folder, 2)
 
     with deployed(folder) as roles:
-        wait_for(lambda: roles["exchange"].exchange.published())
+        wait_for(lambda: roles["exchange"].exchange.published.all())
         assert roles["exchange"].committee_key.b != first_key
         assert roles["exchange"].exchange.version > first_version
         assert not roles["member-1"].store.table("key 1")

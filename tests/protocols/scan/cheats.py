@@ -293,7 +293,7 @@ BLOCK_CHEATS = (swap_planes, scale_plane, mix_planes, change_entry)
 @contextmanager
 def cheating_exchange(protocol, change, rng) -> Iterator[None]:
     """Inside, the exchange changes the planes that it adds up, in one message of a block."""
-    exchange = protocol._exchange
+    exchange = protocol._exchange.published
     honest = type(exchange)._sum
     calls = {"number": 0, "victim": int(rng.integers(protocol.bits // 16))}
 
@@ -321,7 +321,7 @@ def header_of(message) -> ScanHeader:
 def verify(protocol, a, b, session):
     """The members' check of a batch that they have compared headers of."""
     lanes = protocol._checker.blocks[0].lanes
-    matching.verify(protocol.ledger, protocol._exchange, a, b, session, protocol._next_deal(lanes))
+    matching.verify(protocol.ledger, protocol._exchange.resolver, a, b, session, protocol._next_deal(lanes))
 
 
 def sent(protocol, scanned):

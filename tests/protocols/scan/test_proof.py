@@ -47,7 +47,7 @@ def test_every_cheat_is_refused_by_name_and_passes_without_the_check(protocol, c
         with pytest.raises(IntegrityError, match="not served"):
             protocol.match(queries(rng))
         reinstate(protocol)
-    assert protocol._exchange.refusals[-1].check in checks
+    assert protocol._exchange.resolver.refusals[-1].check in checks
     if len(checks) == 1:
         cheats.switch_off(monkeypatch, checks[0])
         with cheats.cheating(protocol, cheat, rng):
@@ -195,7 +195,7 @@ def test_nothing_is_decrypted_out_of_turn_and_a_challenge_is_answered_once(proto
 def test_members_that_are_told_of_different_deals_notice_before_the_toss_and_frame_nobody(protocol, monkeypatch):
     reinstate(protocol)
     rng, other = np.random.default_rng(8), protocol._deal(2)
-    told, refusals, sent = Sessions.use_deal, len(protocol._exchange.refusals), len(protocol.ledger.messages)
+    told, refusals, sent = Sessions.use_deal, len(protocol._exchange.resolver.refusals), len(protocol.ledger.messages)
     with monkeypatch.context() as patch:
         patch.setattr(
             Sessions, "use_deal", lambda self, sid, deal: told(self, sid, deal if self._member == 1 else other)
@@ -204,7 +204,7 @@ def test_members_that_are_told_of_different_deals_notice_before_the_toss_and_fra
             protocol.match(queries(rng))
     assert not isinstance(error.value, ProofRefused)
     assert not any(m.kind == "ProofToss" for m in protocol.ledger.messages[sent:])
-    assert len(protocol._exchange.refusals) == refusals
+    assert len(protocol._exchange.resolver.refusals) == refusals
     assert protocol.match(queries(rng)) == []
 
 
@@ -216,7 +216,7 @@ def test_the_evidence_is_what_the_platform_signed_and_anybody_can_verify(protoco
         protocol.match(queries(rng))
     public = Verifier(protocol._checker._identity.public, protocol._client._pinned.digest)
     header = public.verify(decode(refused.value.evidence, SignedHeader), ScanHeader)
-    told = protocol._exchange.refusals[-1]
+    told = protocol._exchange.resolver.refusals[-1]
     assert public.verify(told.header, ScanHeader) == header
     assert (header.platform, header.session) == (told.platform, told.session)
     member = protocol._members[1]
@@ -224,7 +224,7 @@ def test_the_evidence_is_what_the_platform_signed_and_anybody_can_verify(protoco
     for fields in ({"header": forged}, {"session": bytes(16)}, {"platform": "exchange"}, {"platform": "platform-9"}):
         bad = parties.changed(told, member="member-1", **fields)
         with pytest.raises(IntegrityError):
-            protocol._exchange.receive_refusal(member.identity.sign(bad, SignedRefusal))
+            protocol._exchange.resolver.receive_refusal(member.identity.sign(bad, SignedRefusal))
 
 
 def test_residues_out_of_range_are_refused_before_the_toss_and_cost_the_platform_nothing(protocol, monkeypatch):
@@ -247,12 +247,12 @@ def test_residues_out_of_range_are_refused_before_the_toss_and_cost_the_platform
 
 def test_a_challenged_batch_that_is_not_finished_counts_as_failed(protocol):
     reinstate(protocol)
-    rng, refusals = np.random.default_rng(11), len(protocol._exchange.refusals)
+    rng, refusals = np.random.default_rng(11), len(protocol._exchange.resolver.refusals)
     with pytest.raises(MessageError):
         relayed(protocol, rng, lambda m: parties.changed(m, linear=memoryview(b"")), ProofOpening)
     with pytest.raises(IntegrityError, match="not finished: reinstate"):
         protocol.match(queries(rng))
-    assert len(protocol._exchange.refusals) == refusals  # nobody signs that it was the platform
+    assert len(protocol._exchange.resolver.refusals) == refusals  # nobody signs that it was the platform
     for member in (1, 2):
         protocol._members[member].sessions.reinstate("platform-1")
     assert protocol.match(queries(rng)) == []

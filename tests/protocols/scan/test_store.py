@@ -15,7 +15,7 @@ from protocols.scan.member import Member
 from protocols.scan.messages import EntryWithdrawal, ScanResults, SlotMap, TripleSeed
 from protocols.scan.store import Store, number_key, read_number
 from protocols.scan.wellformedness import EntryCheck
-from tests.protocols.scan.parties import PAIRS, planted, tampered, twins
+from tests.protocols.scan.parties import PAIRS, flipped, planted, tampered, twins
 
 
 def restart_members(protocol, *numbers):
@@ -30,7 +30,7 @@ def restart(protocol):
     """Every role anew, from its store and folder."""
     restart_members(protocol)
     old = protocol._exchange
-    protocol._exchange = Exchange(old._identity, old._pinned, old._parameters, old._folder, old._store)
+    protocol._exchange = Exchange(old._pinned, old._parameters, old.published._folder, old._store)
     old = protocol._checker
     protocol._checker = Checker(old._identity, old._pinned, old.parameters, old.zeros._public_key, old.bank._folder)
 
@@ -170,7 +170,7 @@ def test_a_block_that_was_interrupted_goes_on_where_it_stopped(tmp_path):
     protocol, _ = twins()
     protocol.enroll(["a"], np.zeros((1, 32), np.uint8))
     exchange, checker = protocol._exchange, protocol._checker
-    *planes, signed = exchange.serve(0, 0)
+    *planes, signed = exchange.published.serve(0, 0)
 
     def fresh():
         return Checker(checker._identity, checker._pinned, checker.parameters, checker.zeros._public_key, tmp_path).bank
@@ -189,7 +189,7 @@ def test_a_block_that_was_interrupted_goes_on_where_it_stopped(tmp_path):
     bank.install(signed)
     assert fresh().blocks[0].digest == checker.blocks[0].digest
     (whole,) = tmp_path.glob("*.bin")
-    whole.write_bytes(whole.read_bytes()[:-1] + b"\0")
+    whole.write_bytes(flipped(whole.read_bytes()))
     assert not fresh().blocks  # does not verify any more: fetched anew
     assert not list(tmp_path.iterdir())
 
@@ -251,11 +251,11 @@ def test_a_match_of_what_was_withdrawn_meanwhile_is_scanned_again_and_not_an_att
     protocol, _ = twins()
     rows = rng.integers(0, 256, (2, 32), dtype=np.uint8)
     protocol.enroll(["a", "b"], rows)
-    kept, honest = [], protocol._exchange.resolve
-    monkeypatch.setattr(protocol._exchange, "resolve", lambda *given: kept.append(given) or honest(*given))
+    kept, honest = [], protocol._exchange.resolver.resolve
+    monkeypatch.setattr(protocol._exchange.resolver, "resolve", lambda *given: kept.append(given) or honest(*given))
     protocol.match(rows[:1])
     protocol.withdraw("a")
-    protocol._exchange._resolved.clear()
+    protocol._exchange.resolver._resolved.clear()
     with pytest.raises(StaleVersion, match="withdrawn meanwhile"):
         honest(*kept[0])
 
