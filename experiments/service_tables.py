@@ -23,11 +23,15 @@ TOLD: dict[tuple[str, str], tuple[str, str]] = {
     ("exchange", "GET /manifest"): _MANIFEST,
     ("exchange", "GET /manifests"): (_NOTHING, "every such manifest so far"),
     ("exchange", "POST /cases"): (
-        "case number and PIN; that the person is an adult; shares of bits, sealed to the members; how many entries",
+        "case number and scrypt of the PIN; that the person is an adult; shares of bits, sealed to the members;"
+        " how many entries",
         _STATUS,
     ),
-    ("exchange", "POST /cases/status"): ("case number and PIN", _STATUS),
-    ("exchange", "POST /cases/withdraw"): ("case number and PIN", _STATUS + "; the receipt of the erasure"),
+    ("exchange", "POST /cases/status"): ("case number and scrypt of the PIN", _STATUS),
+    ("exchange", "POST /cases/withdraw"): (
+        "case number and scrypt of the PIN",
+        _STATUS + "; the receipt of the erasure",
+    ),
     ("exchange", "GET /key"): (_NOTHING, "the committee's public key"),
     ("exchange", "GET /bank"): (_NOTHING, "versions and digests of the encrypted blocks"),
     ("exchange", "GET /bank/{block}/{version}"): ("which block is missing, from where on", "encryptions of the bits"),

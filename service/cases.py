@@ -33,7 +33,7 @@ from service.atrest import Sealer
 from service.errors import NotAdult, WrongPin
 from service.messages import ERASURE, HELP_FOR_MINORS, CaseState, CaseStatus, Erasure, OpenCase, SignedErasure
 from service.models import Case, Entry, Match, Receipt, Sighting, Withdrawal
-from service.pins import Delays, Known, case_id, hash_pin, new_salt
+from service.pins import Delays, case_id, hash_key
 from service.sightings import platform_rows
 from service.storage import SqlStore, in_chunks, lock_cases, transaction
 
@@ -62,7 +62,7 @@ class Cases:
         """sealer: of what the members sign. max_entries: of one case. clock: unix seconds."""
         self._engine, self._sealer, self._clock = engine, sealer, clock
         self._max_entries = max_entries
-        self._delays, self._known = delays or Delays(), Known()
+        self._delays = delays or Delays()
 
     # The person --------------------------------------------------------------------------------------------------
 
@@ -73,13 +73,11 @@ class Cases:
         """
         if not message.adult:
             raise NotAdult(HELP_FOR_MINORS)
-        case, salt = case_id(message.case), new_salt()
-        contents = self._contents(message.entries)
+        case, contents = case_id(message.case), self._contents(message.entries)
         row = Case(
             id=case,
             status="received",
-            pin_salt=salt,
-            pin_hash=hash_pin(message.pin, salt),
+            pin_hash=hash_key(message.pin),
             contents=contents,
             opened_on=self._today(),
         )
@@ -96,7 +94,6 @@ class Cases:
                 session.connection().execute(insert(Entry), entries)
         except RowExists:
             self._check_same(case, message.pin, contents)
-        self._known.note(case, message.pin)
         return case
 
     def _contents(self, entries: Sequence[SealedEntry]) -> bytes:
@@ -110,7 +107,7 @@ class Cases:
             raise ReplayError("entries: an entry id comes twice")
         return digest("case", *(encode(entry) for entry in entries))
 
-    def _check_same(self, case: bytes, pin: str, contents: bytes) -> None:
+    def _check_same(self, case: bytes, pin: bytes, contents: bytes) -> None:
         """A case that could not be stored is there already, with the same contents and PIN."""
         with transaction(self._engine) as session:
             there = session.get(Case, case)
@@ -118,26 +115,22 @@ class Cases:
             raise ReplayError(_ENROLLED)
         # Contents first: only who sealed these very entries gets as far as the PIN, so nobody can try PINs here.
         same = hmac.compare_digest(there.contents, contents)
-        if not same or not hmac.compare_digest(there.pin_hash, hash_pin(pin, there.pin_salt)):
+        if not same or not hmac.compare_digest(there.pin_hash, hash_key(pin)):
             raise CaseTaken("case number is in use with other entries or another PIN; make a fresh number and PIN")
 
-    def check_pin(self, number: str, pin: str, address: str, admit: Callable[[], None] = lambda: None) -> bytes:
-        """The id of the case that `number` and `pin` belong to. A right PIN is never delayed.
+    def check_pin(self, number: str, pin: bytes, address: str, admit: Callable[[], None] = lambda: None) -> bytes:
+        """The id of the case that `number` and the key `pin` belong to. A right one is neither delayed nor counted.
 
-        admit: called for a PIN that has not been right before; raises LimitReached. Raises WrongPin, alike for a wrong
-        PIN and an unknown number, with the delay for this address; InputError.
+        admit: called for a wrong one; raises LimitReached. Raises WrongPin, alike for a wrong PIN and an unknown
+        number, with the delay for this address; InputError.
         """
-        case = case_id(number)
-        if self._known.has(case, pin):
-            return case
-        admit()
+        case, hashed = case_id(number), hash_key(pin)
         with transaction(self._engine) as session:
             there = session.get(Case, case)
-        hashed = hash_pin(pin, there.pin_salt if there else new_salt())  # an unknown number takes as long
-        if there is None or not hmac.compare_digest(there.pin_hash, hashed):
+        if not hmac.compare_digest(there.pin_hash if there else bytes(len(hashed)), hashed):
+            admit()
             raise WrongPin("no case has this number and PIN", self._delays.wrong(case, address))
         self._delays.right(case, address)
-        self._known.note(case, pin)
         return case
 
     def status(self, case: bytes) -> CaseStatus:

@@ -25,7 +25,7 @@ from service import config
 from service.errors import LimitReached, NotAdult
 from service.messages import HELP_FOR_MINORS, CaseStatus, Erasure, Manifests, OpenCase, StatusRequest, WithdrawalRequest
 from service.peer import Peer
-from service.pins import new_number, new_pin
+from service.pins import new_number, new_pin, pin_key
 
 M = TypeVar("M", bound=Message)
 
@@ -73,7 +73,7 @@ class Device:
         fingerprints = self._fingerprints(paths, variants, tell)
         sealed = self._seal(fingerprints)
         number, pin = new_number(), new_pin()
-        message = OpenCase(number, pin, True, sealed)
+        message = OpenCase(number, pin_key(number, pin), True, sealed)
         tell("sending", 0, 1)
         until = time.monotonic() + wait
         status = self._send(message, until)
@@ -98,7 +98,7 @@ class Device:
 
     def status(self, number: str, pin: str) -> CaseStatus:
         """Where a case stands. Raises WrongPin, InputError, Unavailable; IntegrityError for a bad receipt."""
-        asked = StatusRequest(number, pin)
+        asked = StatusRequest(number, pin_key(number, pin))
         status = self._exchange.call("POST", "/cases/status", asked, kind=CaseStatus, retries=3)
         if status.erasure is not None:
             self.check_erasure(status)
@@ -109,7 +109,7 @@ class Device:
 
         Raises WrongPin, InputError, IntegrityError, Unavailable.
         """
-        asked = WithdrawalRequest(number, pin)
+        asked = WithdrawalRequest(number, pin_key(number, pin))
         status = self._exchange.call("POST", "/cases/withdraw", asked, kind=CaseStatus, retries=5)
         until = time.monotonic() + wait
         while status.status != "deleted" and time.monotonic() < until:

@@ -1,6 +1,7 @@
 """The exchange as a process: cases for people, blocks and handles for platforms; its steward drives the members.
 
-It sees case numbers and PINs when they are used, sealed shares, ciphertexts, and which cases matched when and where.
+It sees case numbers and keys of PINs when they are used, sealed shares, ciphertexts, and which cases matched when and
+where.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ class ExchangeRole(Role):
         return self.cases.status(case)
 
     def _case(self, call: Call) -> bytes:
-        """Here and not before the body is read: what counts for an address are PINs that were not right before."""
+        """Here and not before the body is read: what counts for an address are wrong PINs."""
         asked = call.message
         return self.cases.check_pin(asked.case, asked.pin, call.address, lambda: self.limits.take("case", call.address))
 

@@ -1,7 +1,7 @@
 """What crosses between roles over HTTP beside the scan's own messages.
 
-Case numbers and PINs are text as people write them (`pins`); handles are 16 random bytes that mean nothing to whoever
-holds them. `status` of a case:
+Case numbers are text as people write them, PINs the key that a device makes of one (`pins`); handles are 16 random
+bytes that mean nothing to whoever holds them. `status` of a case:
 
     received    its entries wait for the members' check
     active      checked; matched from the next version of the bank on
@@ -24,8 +24,10 @@ from protocols.scan.sealing import Signed
 
 MOST_HANDLES = 10_000  # of one message
 _BASE64 = r"^[A-Za-z0-9+/]{21}[AQgw]==$"  # of 16 bytes
+_BASE64_KEY = r"^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$"  # of 32 bytes
 
-Code = Annotated[str, Meta(max_length=64)]  # a case number or PIN; `pins` says what is wrong with one
+Code = Annotated[str, Meta(max_length=64)]  # a case number; `pins` says what is wrong with one
+PinKey = Annotated[bytes, Meta(min_length=32, max_length=32, extra_json_schema={"pattern": _BASE64_KEY})]
 Number = Annotated[int, Meta(ge=0, lt=2**31)]
 MemberNumber = Annotated[int, Meta(ge=1, le=3)]
 Handle = Annotated[bytes, Meta(min_length=16, max_length=16, extra_json_schema={"pattern": _BASE64})]
@@ -52,7 +54,7 @@ class OpenCase(Message, frozen=True):
     """A new case under a number and PIN that the client made. adult: the person said that they are 18 or older."""
 
     case: Code
-    pin: Code
+    pin: PinKey
     adult: bool
     entries: Annotated[list[SealedEntry], Meta(max_length=10_000)]
 
@@ -61,14 +63,14 @@ class StatusRequest(Message, frozen=True):
     """Asks for a case's status."""
 
     case: Code
-    pin: Code
+    pin: PinKey
 
 
 class WithdrawalRequest(Message, frozen=True):
     """Asks to stop matching a case, for good."""
 
     case: Code
-    pin: Code
+    pin: PinKey
 
 
 class PlatformStatus(Message, frozen=True):

@@ -48,7 +48,6 @@ class Case(Base):
     __tablename__ = "cases"
     id: Mapped[bytes] = mapped_column(primary_key=True)
     status: Mapped[str] = mapped_column(index=True)
-    pin_salt: Mapped[bytes]
     pin_hash: Mapped[bytes]
     contents: Mapped[bytes]
     opened_on: Mapped[date]

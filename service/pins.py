@@ -1,16 +1,17 @@
 """Case numbers and PINs: how the client makes them, how the exchange keeps them, how wrong PINs are slowed down.
 
 A case number is 80 random bits, a PIN 40, both in Crockford's base32 (no I, L, O, U; read without regard to case,
-hyphens and look-alikes). The client makes them, so that opening a case can be repeated; the exchange keeps SHA-256 of
-the number, which cannot be searched, and scrypt of the PIN.
+hyphens and look-alikes). The client makes them, so that opening a case can be repeated. It stretches the PIN itself, by
+scrypt (RFC 7914) salted with the number, and sends what comes out, the PIN's key: so each guess costs whoever guesses,
+and not the exchange, which never sees the PIN. The exchange keeps SHA-256 of the number, which cannot be searched, and
+SHA-256 of the key.
 
 A wrong PIN is answered after 1, 2, 4 ... 60 seconds, counted by case and address. There is no lock: knowing a number
-must not let anybody keep its person from withdrawing. A PIN that was right once is known by an HMAC under a key that
-this process draws and never stores, and then counts for no limit of its address.
+must not let anybody keep its person from withdrawing. A right one counts for no limit and is never delayed.
 
 NOT protected: the delay slows one connection down; many at once are held back by the limits on requests, and by 2^40
-PINs. Until a PIN came once since the process started, others at its person's address can use up the requests that this
-address has. Whoever has a number and its PIN is the person.
+PINs. Whoever has a number and its PIN, or the PIN's key, is the person. A client that does not stretch leaves a reader
+of the database who knows the number 2^40 cheap guesses; the exchange cannot tell.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from collections.abc import Callable
 from protocols.base import InputError
 from service.atrest import SALT_BYTES, stretch
 
-PIN_LOG_N = 14  # 16 MiB and some 50 ms
+PIN_LOG_N = 14  # 16 MiB and some 50 ms, on the person's device
+KEY_BYTES = 32
 LONGEST_DELAY = 60.0
 _NUMBER_BYTES, _PIN_BYTES = 10, 5
+_NUMBER = "case number", "XXXX-XXXX-XXXX-XXXX"
 _FORGET_SECONDS = 3600.0
 _REMEMBERED = 100_000
 
@@ -51,18 +54,20 @@ def new_pin() -> str:
 
 def case_id(number: str) -> bytes:
     """What the exchange keeps of a case number: 32 bytes. Raises InputError."""
-    raw = _read(number, _NUMBER_BYTES, "case number", "XXXX-XXXX-XXXX-XXXX")
-    return hashlib.sha256(b"hushmatch case number\0" + raw).digest()
+    return hashlib.sha256(b"hushmatch case number\0" + _read(number, _NUMBER_BYTES, *_NUMBER)).digest()
 
 
-def hash_pin(pin: str, salt: bytes) -> bytes:
-    """What the exchange keeps of a PIN: 32 bytes. Raises InputError."""
+def pin_key(number: str, pin: str) -> bytes:
+    """What the client sends of a PIN: 32 bytes. Takes a moment. Raises InputError."""
+    salt = hashlib.sha256(b"hushmatch PIN\0" + _read(number, _NUMBER_BYTES, *_NUMBER)).digest()[:SALT_BYTES]
     return stretch(_read(pin, _PIN_BYTES, "PIN", "XXXX-XXXX"), salt, PIN_LOG_N)
 
 
-def new_salt() -> bytes:
-    """A fresh salt for `hash_pin`."""
-    return secrets.token_bytes(SALT_BYTES)
+def hash_key(key: bytes) -> bytes:
+    """What the exchange keeps of a PIN's key: 32 bytes. Raises InputError."""
+    if len(key) != KEY_BYTES:
+        raise InputError(f"the PIN's key has {len(key)} bytes; expected {KEY_BYTES}: what scrypt makes of the PIN")
+    return hashlib.sha256(b"hushmatch key of a PIN\0" + key).digest()
 
 
 def _write(raw: bytes) -> str:
@@ -75,33 +80,6 @@ def _read(text: str, size: int, what: str, form: str) -> bytes:
     if len(letters) != size * 8 // 5 or not set(letters) <= set(_CROCKFORD):
         raise InputError(f"{what} is not one; expected {form}, digits and letters without I, L, O, U")
     return base64.b32decode(letters.translate(_READ))
-
-
-class Known:
-    """Which numbers and PINs belong together, as far as they came since the process started, in memory."""
-
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(32)
-        self._lock = threading.Lock()
-        self._right: OrderedDict[bytes, bytes] = OrderedDict()
-
-    def note(self, case: bytes, pin: str) -> None:
-        """This PIN is the case's. Raises InputError."""
-        tag = self._of(case, pin)
-        with self._lock:
-            self._right[case] = tag
-            self._right.move_to_end(case)
-            if len(self._right) > _REMEMBERED:
-                self._right.popitem(last=False)
-
-    def has(self, case: bytes, pin: str) -> bool:
-        """Whether that was noted. Raises InputError."""
-        tag = self._of(case, pin)
-        with self._lock:
-            return hmac.compare_digest(self._right.get(case, b""), tag)
-
-    def _of(self, case: bytes, pin: str) -> bytes:
-        return hmac.digest(self._key, case + _read(pin, _PIN_BYTES, "PIN", "XXXX-XXXX"), "sha256")
 
 
 class Delays:

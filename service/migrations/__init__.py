@@ -12,9 +12,9 @@ from alembic.config import Config
 from sqlalchemy import Connection
 
 
-def migrate(connection: Connection) -> None:
-    """Bring the database to the newest version, in the connection's transaction."""
+def migrate(connection: Connection, version: str = "head") -> None:
+    """Bring the database to a version, the newest by default, in the connection's transaction."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, version)

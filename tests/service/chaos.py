@@ -7,9 +7,11 @@ the single-use material that it takes, and keeps writing to the same file after 
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import random
+import secrets
 import shlex
 import signal
 import sys
@@ -27,6 +29,7 @@ from PIL import Image
 from hashing import hash_image, pack
 from protocols.base import HushmatchError
 from protocols.ledger import decode, role_of
+from protocols.scan.checker import ZeroPool
 from protocols.scan.client import Client
 from protocols.scan.dealing import Stock
 from protocols.scan.manifest import Pinned
@@ -41,7 +44,7 @@ from service.exchange import ExchangeRole
 from service.member import MemberRole
 from service.messages import CaseStatus, Checked, OpenCase, WithdrawalRequest
 from service.peer import Peer
-from service.pins import new_number, new_pin
+from service.pins import new_number
 from service.running import Running
 
 KINDS = {"exchange": ExchangeRole, "member": MemberRole, "platform": PlatformRole}
@@ -63,8 +66,8 @@ def serve(folder: Path, name: str) -> None:
 
 
 def _write_down(used: int) -> None:
-    """Note each session that a member takes in, with what hides its results, and each deal that it spends."""
-    receive, take = Sessions.receive_results, Stock.take
+    """Note each session that a member takes in, with its results, each deal that it spends, and a platform's zeros."""
+    receive, take, hide = Sessions.receive_results, Stock.take, ZeroPool.take
 
     @wraps(receive)
     def receive_results(self, platform, message):
@@ -79,7 +82,13 @@ def _write_down(used: int) -> None:
         os.write(used, f"deal {deal_id.hex()}\n".encode())
         return found
 
-    Sessions.receive_results, Stock.take = receive_results, taken
+    @wraps(hide)
+    def hidden(self, lanes):
+        zeros = hide(self, lanes)
+        os.write(used, f"zeros {hashlib.sha256(zeros.ciphertexts.tobytes()).hexdigest()}\n".encode())
+        return zeros
+
+    Sessions.receive_results, Stock.take, ZeroPool.take = receive_results, taken, hidden
 
 
 class Forked:
@@ -216,7 +225,7 @@ class Town:
     def open(self, photos: list[int]) -> Opened:
         """A case about photos, acknowledged."""
         sealed = Client(self.pinned, self.pinned.parameters).seal(["case"] * len(photos), self.hashes[photos])
-        case = Opened(OpenCase(new_number(), new_pin(), True, sealed.cases[0].entries), photos)
+        case = Opened(OpenCase(new_number(), secrets.token_bytes(32), True, sealed.cases[0].entries), photos)
         self.until_done(lambda: self.exchange.call("POST", "/cases", case.message, kind=CaseStatus))
         self.notes.cases.append(case)
         return case
@@ -289,18 +298,17 @@ class Town:
             assert (status.received, status.accepted, status.refused) == (0, len(case.photos), 0)
 
     def used_once(self) -> Counter[str]:
-        """How much single-use material was used, by kind; none of it twice at a member, no results in two sessions."""
+        """How much single-use material was used, by kind; none of it twice at a party, no results in two sessions."""
         used: Counter[str] = Counter()
         sessions: dict[str, str] = {}
-        for member in (1, 2, 3):
-            file = self.folder / f"member-{member}.used"
-            lines = file.read_text().splitlines() if file.exists() else []
+        for file in sorted(self.folder.glob("*.used")):
+            lines = file.read_text().splitlines()
             twice = [line for line, count in Counter(lines).items() if count > 1]
-            assert not twice, f"member {member} used {twice} again"
+            assert not twice, f"{file.stem} used {twice} again"
             used.update(line.split()[0] for line in lines)
-            kept = [line.split()[1] for line in lines if not line.startswith("deal")]
+            kept = [line.split()[1] for line in lines if line.startswith(("session", "results"))]
             for session, results in zip(kept[::2], kept[1::2], strict=True):
-                assert sessions.setdefault(results, session) == session, "one encryption of zero in two sessions"
+                assert sessions.setdefault(results, session) == session, "one batch of results in two sessions"
         return used
 
     def hook_calls(self) -> Counter[str]:

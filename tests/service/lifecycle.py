@@ -1,12 +1,13 @@
 """Parts of a case's life for the tests: a clock, entries, receipts as members would write them (unsigned here)."""
 
 import os
+import secrets
 
 from protocols.ledger import encode
 from protocols.scan.messages import EntryReceipt, SealedEntry, SignedReceipt
 from service.atrest import Sealer
 from service.messages import OpenCase
-from service.pins import new_number, new_pin
+from service.pins import new_number
 
 DAY = 86_400
 NOON = 1_795_348_800  # 2026-11-22 12:00 UTC
@@ -27,7 +28,7 @@ def entry():
 
 
 def new_case(entries=2):
-    return OpenCase(new_number(), new_pin(), True, [entry() for _ in range(entries)])
+    return OpenCase(new_number(), secrets.token_bytes(32), True, [entry() for _ in range(entries)])
 
 
 def receipt(member, status, entries):

@@ -1,6 +1,7 @@
 """A whole deployment in this process: real roles over folders of `up.create`, each behind a real server in a thread."""
 
 import hashlib
+import secrets
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -17,7 +18,7 @@ from service.member import MemberRole
 from service.messages import OpenCase
 from service.models import Base
 from service.peer import Peer
-from service.pins import new_number, new_pin
+from service.pins import new_number
 from service.storage import transaction
 
 KINDS = {"exchange": ExchangeRole, "platform": PlatformRole, "member": MemberRole}
@@ -87,7 +88,7 @@ def sealed_case(roles, hashes):
     exchange = roles["exchange"]
     client = Client(exchange.pinned, exchange.pinned.parameters)
     enrollment = client.seal(["case"] * len(hashes), np.asarray(hashes))
-    return OpenCase(new_number(), new_pin(), True, enrollment.cases[0].entries)
+    return OpenCase(new_number(), secrets.token_bytes(32), True, enrollment.cases[0].entries)
 
 
 def state(role):

@@ -62,7 +62,7 @@ def run(folder, names, moments, seed, database=""):
                 work = WORK[moment % len(WORK)]
                 killed_at(town, name, work, town.random.uniform(0, took[work]))
         town.settled()
-        town.used_once()
+        assert town.used_once().keys() == {"session", "results", "deal", "zeros"}
         doubled = sum(count - 1 for count in town.hook_calls().values())
         assert doubled <= (moments if "platform-1" in names else 0)  # killed between a call and its being kept
     finally:
@@ -82,4 +82,4 @@ def test_an_exchange_over_postgresql_that_is_killed_loses_and_doubles_nothing(po
     engine = storage.open(postgresql_url)
     empty(engine)
     engine.dispose()
-    run(tmp_path, ["exchange"], len(WORK) * 2, seed=9, database=postgresql_url)
+    run(tmp_path, ["exchange"], max(MOMENTS, len(WORK) * 2), seed=9, database=postgresql_url)

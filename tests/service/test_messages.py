@@ -33,7 +33,7 @@ STATUS = CaseStatus(
     [2],
     SignedErasure(b"body", b"signature"),
 )
-OPEN = OpenCase("0123-4567-89AB-CDEF", "GHJK-MNPQ", True, [SealedEntry(bytes(16), bytes(96), [b"a", b"b", b"c"])])
+OPEN = OpenCase("0123-4567-89AB-CDEF", bytes(range(32)), True, [SealedEntry(bytes(16), bytes(96), [b"a", b"b", b"c"])])
 
 
 @pytest.mark.parametrize("message", [STATUS, OPEN, Upload("video", 9, [[bytes(16)]])])
@@ -70,12 +70,13 @@ def test_a_repr_shows_neither_number_nor_pin():
         (PlanesFrom, {"first": 2**31}),
         (CheckFiles, {"paths": ["a\0b"]}),
         (CheckFiles, {"paths": [""]}),
-        (StatusRequest, {"case": "a" * 65, "pin": "b"}),
+        (StatusRequest, {"case": "a" * 65, "pin": bytes(32)}),
+        (StatusRequest, {"case": "a", "pin": bytes(31)}),
         (SealedEntry, {"entry": bytes(17), "commitments": b"", "sealed": []}),
         (SealedEntry, {"entry": b"", "commitments": b"", "sealed": [b""] * 4}),
-        (OpenCase, {"case": "a", "pin": "b", "adult": "yes", "entries": []}),
-        (OpenCase, {"case": "a", "pin": "b", "entries": []}),
-        (OpenCase, {"case": "a", "pin": "b", "adult": True, "entries": [], "name": "me"}),
+        (OpenCase, {"case": "a", "pin": bytes(32), "adult": "yes", "entries": []}),
+        (OpenCase, {"case": "a", "pin": bytes(32), "entries": []}),
+        (OpenCase, {"case": "a", "pin": bytes(32), "adult": True, "entries": [], "name": "me"}),
     ],
 )
 def test_what_does_not_fit_is_refused(kind, fields):

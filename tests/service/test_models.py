@@ -18,7 +18,7 @@ from service.cases import Cases
 from service.messages import OpenCase, Sighted, SignedErasure, Upload, Verdicts
 from service.models import Base, Case
 from service.nonces import SqlNonces
-from service.pins import new_number, new_pin
+from service.pins import new_number, new_pin, pin_key
 from service.sightings import Finds
 from service.storage import SqlStore, tidy, transaction
 from tests.service.lifecycle import MEMBERS, SEALER, Clock, activate, ids, new_case, receipt, receipts
@@ -39,9 +39,10 @@ def life(engine, members, persons):
     for turn, person in enumerate(persons):
         hashes = rng.integers(0, 256, (2, PARAMETERS.bits // 8), dtype=np.uint8)
         entries = [seal_entry(np.unpackbits(row), PARAMETERS, 1, members) for row in hashes]
-        message = OpenCase(new_number(), new_pin(), True, entries)
+        number, pin = new_number(), new_pin()
+        message = OpenCase(number, pin_key(number, pin), True, entries)
         case = cases.open(message)
-        lived.append((person, message, case, hashes))
+        lived.append((person, message, case, hashes, pin))
         cases.check_pin(message.case, message.pin, "192.0.2.7")
         if turn % 5 == 0:
             continue
@@ -87,15 +88,15 @@ def test_a_dump_holds_no_number_no_pin_and_no_hash(tmp_path, members):
     held = contents(tmp_path)
     assert lived[1][2] in held  # what is looked for would be found
     assert lived[1][2].hex().upper().encode() in held
-    for _, message, _, hashes in lived:
-        for code in (message.case, message.pin):
+    for _, message, _, hashes, pin in lived:
+        for code in (message.case, pin):
             bare = code.replace("-", "")
             for text_ in (code, bare, code.lower(), bare.lower()):
                 assert text_.encode() not in held
         raw = int(
             "".join(f"{'0123456789ABCDEFGHJKMNPQRSTVWXYZ'.index(c):05b}" for c in message.case.replace("-", "")), 2
         )
-        secrets_ = [raw.to_bytes(10, "big")]
+        secrets_ = [raw.to_bytes(10, "big"), message.pin]
         secrets_ += [row.tobytes()[start : start + 8] for row in hashes for start in range(len(row) - 7)]
         for secret in secrets_:
             assert not [spelling for spelling in spellings(secret) if spelling in held]
@@ -117,7 +118,7 @@ def test_nothing_links_two_cases_of_one_person(engine, members):
             for row in session.execute(select(table)).mappings():
                 case = row["id"] if table.name == "cases" else row["case"]
                 values.setdefault(case, set()).update(row.values())
-    assert values.keys() == {case for _, _, case, _ in lived}
+    assert values.keys() == {case for _, _, case, _, _ in lived}
     shared = [one & other for a, one in values.items() for b, other in values.items() if a < b]
     assert len(shared) == 66
     assert set().union(*shared) <= common  # nothing but what a great many cases share

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from protocols.base import InputError
 from service import pins
-from service.pins import Delays, case_id, hash_pin, new_number, new_pin, new_salt
+from service.pins import Delays, case_id, hash_key, new_number, new_pin, pin_key
 
 
 def test_numbers_and_pins_are_fresh_and_of_full_length():
@@ -41,15 +41,26 @@ def test_what_is_no_number_is_refused_without_being_quoted(text):
     assert not text or text not in str(caught.value)
 
 
-def test_a_pin_is_kept_as_salted_scrypt():
-    salt = new_salt()
-    assert hash_pin("ABCD-EFGH", salt) == hash_pin("abcdefgh", salt)
-    assert hash_pin("ABCD-EFGH", salt) != hash_pin("ABCD-EFGJ", salt)
-    assert hash_pin("ABCD-EFGH", salt) != hash_pin("ABCD-EFGH", new_salt())
-    raw = bytes.fromhex("52d8d73e11")  # ABCDEFGH: 10 11 12 13 14 15 16 17 in fives
-    assert hash_pin("ABCD-EFGH", salt) == hashlib.scrypt(raw, salt=salt, n=2**14, r=8, p=1, dklen=32)
-    with pytest.raises(InputError, match="PIN"):
-        hash_pin("ABCD-EFG", salt)
+def test_a_pins_key_is_scrypt_salted_with_the_number_and_kept_as_its_hash():
+    number = "0123-4567-89AB-CDE1"
+    key = pin_key(number, "ABCD-EFGH")
+    assert pin_key("ol23456789abcdei", "abcdefgh") == key
+    assert pin_key(number, "ABCD-EFGJ") != key
+    assert pin_key(new_number(), "ABCD-EFGH") != key
+    raw_number, raw = bytes.fromhex("00443214c74254b635c1"), bytes.fromhex("52d8d73e11")  # letters in fives
+    salt = hashlib.sha256(b"hushmatch PIN\0" + raw_number).digest()[:16]
+    assert key == hashlib.scrypt(raw, salt=salt, n=2**14, r=8, p=1, dklen=32)
+    assert hash_key(key) == hashlib.sha256(b"hushmatch key of a PIN\0" + key).digest()
+
+
+def test_what_is_no_pin_and_no_key_is_refused_without_being_quoted():
+    for pin in ("ABCD-EFG", "ABCD-EFGU", ""):
+        with pytest.raises(InputError, match="PIN is not one; expected XXXX-XXXX"):
+            pin_key(new_number(), pin)
+    with pytest.raises(InputError, match="case number"):
+        pin_key("0123", new_pin())
+    with pytest.raises(InputError, match="31 bytes; expected 32"):
+        hash_key(bytes(31))
 
 
 class Clock:

@@ -16,6 +16,7 @@ from protocols.base import ConfigurationError, IntegrityError
 from service import storage
 from service.atrest import Sealer
 from service.errors import StorageFailed, WrongPassphrase
+from service.migrations import migrate
 from service.models import Base, Fact, Nonce
 from service.storage import SqlStore, transaction, unlock_facts
 
@@ -54,6 +55,27 @@ def test_migrations_give_sqlite_what_the_models_would(tmp_path):
             told.append({name: " ".join((sql or "").split()) for name, sql in rows})
         engine.dispose()
     assert told[0] == told[1]
+
+
+def test_cases_whose_pins_are_kept_as_before_are_not_locked_out(tmp_path, monkeypatch):
+    """A database of before `pin_keys`: with a case it is refused and left as it is, without one it is brought up."""
+    url = f"sqlite:///{tmp_path}/role.db"
+    with monkeypatch.context() as before:
+        before.setattr(storage, "migrate", lambda connection: migrate(connection, "tables"))
+        old = storage.open(url)
+    with old.begin() as connection:
+        row = "insert into cases values (x'01', :status, x'02', x'03', x'04', '2026-11-22')"
+        connection.exec_driver_sql(row.replace(":status", "'active'"))
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="PINs an earlier version kept"):
+            storage.open(url)
+    with old.begin() as connection:
+        connection.exec_driver_sql("update cases set status = 'deleted'")
+    old.dispose()
+    new = storage.open(url)
+    with new.begin() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    new.dispose()
 
 
 def test_opening_again_migrates_nothing_and_loses_nothing(engine, database_url):
