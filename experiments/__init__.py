@@ -10,7 +10,19 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-EXPERIMENTS = ("accuracy", "leakage", "attacks", "cost", "scan", "enrolling", "blind", "scale", "variants", "video")
+EXPERIMENTS = (
+    "accuracy",
+    "leakage",
+    "attacks",
+    "cost",
+    "scan",
+    "enrolling",
+    "blind",
+    "scale",
+    "variants",
+    "video",
+    "opening",
+)
 
 
 class ExperimentError(Exception):
