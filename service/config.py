@@ -36,9 +36,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     party that this one calls. digest: of the manifest, in hex. manifest: the file of the signed manifest. database:
     sqlite:///FILE or postgresql://...; default: NAME.db in the folder. proxies: addresses whose X-Forwarded-For counts.
     unfinished: challenged batches a day that a platform may leave (members). sessions: batches of a platform under way
-    at once (members). max_entries: of a case (exchange). stock: batches that are dealt ahead for each pair (platforms).
-    queries: the variants that are asked for each upload (platforms). hook: a command or URL that is called on a match
-    (platforms). metrics_token: who sends it as a bearer token reads `GET /metrics`; without one nobody does.
+    at once (members). max_entries: of a case (exchange). lost_shares: the member that was replaced without its shares
+    of older entries (exchange). stock: batches that are dealt ahead for each pair (platforms). queries: the variants
+    that are asked for each upload (platforms). hook: a command or URL that is called on a match (platforms).
+    metrics_token: who sends it as a bearer token reads `GET /metrics`; without one nobody does.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     unfinished: int = 100
     sessions: int = 8
     max_entries: int = 500
+    lost_shares: str = ""
     stock: int = 2
     queries: str = "none"
     hook: str = ""

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from hashing import VIDEO_RULE
-from protocols.base import IntegrityError, UnknownCase
+from protocols.base import ConfigurationError, IntegrityError, UnknownCase
 from protocols.ledger import decode, encode
 from protocols.scan.exchange import Exchange
 from protocols.scan.keys import MEMBERS
@@ -61,8 +61,12 @@ class ExchangeRole(Role):
     """The organisation that keeps cases and the sealed bank."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        """Raises what `Role` raises."""
+        """Raises what `Role` raises; ConfigurationError for lost shares of what is no member."""
         super().__init__(folder, settings)
+        if settings.lost_shares and settings.lost_shares not in [f"member-{number}" for number in MEMBERS]:
+            raise ConfigurationError(
+                f"settings: lost_shares is {settings.lost_shares!r}; expected a member, or nothing"
+            )
         blocks = folder / "blocks"
         blocks.mkdir(exist_ok=True)
         with self.step():
@@ -160,9 +164,8 @@ class ExchangeRole(Role):
         return {f"member-{number}": len(self.cases.unconfirmed(number)) for number in MEMBERS}
 
     def _waits(self) -> dict[str, float]:
-        names = [f"member-{number}" for number in MEMBERS]
-        reason = self.steward.waiting_for
-        told = {name: float(reason.startswith(name)) for name in names}
+        reason, lacking = self.steward.waiting_for, self.steward.lacking
+        told = {f"member-{n}": float(n in lacking or reason.startswith(f"member-{n}")) for n in MEMBERS}
         return told | {"other": float(bool(reason) and not any(told.values()))}
 
     # People ------------------------------------------------------------------------------------------------------

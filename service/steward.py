@@ -8,8 +8,9 @@ are there could not answer them, because a version broke off, is the next one ma
 it is back.
 
 A member that was restored from an old copy of its disk is noticed by what it says that it holds: it is told again all
-that it confirmed. NOT repaired here: entries that it does not hold. Blocks are then made without it, and nothing new is
-checked, until it is replaced.
+that it confirmed. If it lacks entries, blocks are made without it, and nothing new is checked, until it is replaced: by
+one whose shares the exchange's people have declared lost (`lost_shares`). That one checks new entries and deals, and
+blocks are made by the other two as long as an entry that it lacks stands.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Steward:
         self._fresh = True  # what an earlier process left half-checked is given up before it comes again
         self.waiting_for = ""
         self.away: set[int] = set()
+        self.lacking: set[int] = set()  # there, and known to have lost shares of older entries
 
     def run(self) -> None:
         """Until the role ends."""
@@ -113,14 +115,15 @@ class Steward:
             self._found(list(states.values()))
             return
         self._collect(list(states.values()))
+        whole = {number: state for number, state in states.items() if number not in self.lacking}
         if missing is not None:
-            self._keep_serving(states)
+            self._keep_serving(whole)
             raise missing
         self._fresh = not all([self._settle(case, entries) for case, entries in self._role.cases.received(_CASES)])
-        behind = self._behind(states)
+        behind = self._behind(whole)
         if behind or self._role.exchange.stale():
             self._role.let_people_ahead()
-            self._update(states, behind)
+            self._update(whole, behind)
         self._erase()
         if time.time() - self._tidied > _DAY:
             self._role.tidy()
@@ -128,19 +131,21 @@ class Steward:
 
     def _reach(self) -> tuple[dict[int, MemberState], Unavailable | None]:
         """Where the members that are there stand, now that they know of all withdrawals; why another one is missed."""
-        states, missing = {}, None
+        states, missing, lacking = {}, None, set()
         for member in self.members:
             try:
                 state = self._tell(member)
                 if state.has_key and state.entries < self._role.exchange.enrolled:
-                    raise Unavailable(
-                        f"{member.name} lacks entries that it had accepted: restored from an old copy, or not all of"
-                        " its database; it has to be replaced"
-                    )
+                    if member.name != self._role.settings.lost_shares:
+                        raise Unavailable(
+                            f"{member.name} lacks entries that it had accepted: restored from an old copy, or not all"
+                            " of its database; it has to be replaced"
+                        )
+                    lacking.add(member.number)
                 states[member.number] = state
             except Unavailable as error:
                 missing = missing or error
-        self.away = {member.number for member in self.members} - states.keys()
+        self.away, self.lacking = {member.number for member in self.members} - states.keys(), lacking
         return states, missing
 
     def _tell(self, member: RemoteMember) -> MemberState:
