@@ -48,8 +48,8 @@ def on_disk(role):
 def traces(case: OpenCase):
     """What of a case could have been kept, in the forms that a database or a log would hold."""
     sealed = [body for entry in case.entries for body in (entry.entry, entry.commitments, *entry.sealed)]
-    texts = [text for code in (case.case, case.pin) for text in (code, code.replace("-", ""))]
-    return [*sealed, *(body.hex().encode() for body in sealed), *(text.encode() for text in texts)]
+    secret = [*sealed, case.pin]
+    return [*secret, *(body.hex().encode() for body in secret), case.case.encode(), case.case.replace("-", "").encode()]
 
 
 def test_who_is_under_18_is_told_where_help_is_and_nothing_is_stored(exchange):

@@ -1,12 +1,23 @@
 """Members that stop, come back, or come back as they once were: what goes on, what waits, what they are told first."""
 
+import io
 import shutil
 
 import pytest
+from PIL import Image
+from skimage import data
 
+from service import up
 from service.errors import Unavailable
+from service.running import Running
 from tests.service.roles import wait_for
 from tests.service.village import village
+
+
+def _astronaut():
+    file = io.BytesIO()
+    Image.fromarray(data.astronaut()).save(file, "jpeg")
+    return file.getvalue()
 
 
 @pytest.mark.slow
@@ -21,6 +32,7 @@ def test_what_goes_on_and_what_waits_while_members_are_away(tmp_path, monkeypatc
         third = place.open(2)
         wait_for(lambda: place.status(third).awaiting == [3])
         assert place.status(third).status == "received"
+        assert place.status(third).received == 1
         assert place.withdraw(first).awaiting == [3]
         assert place.matching() == {1}  # at once, from dealt stock
         used_up = pytest.raises(Unavailable, match=r"member-3 .* is used up")
@@ -39,6 +51,10 @@ def test_what_goes_on_and_what_waits_while_members_are_away(tmp_path, monkeypatc
         place.stop("member-2")
         with pytest.raises(Unavailable, match=r"no two members answer: member-1 .*member-2 "):
             place.matching()
+        platform = place.roles[up.PLATFORM]
+        tool = Running(platform.folder, platform.settings)
+        with pytest.raises(Unavailable, match=r"platform-1: no two members answer: member-1 .*member-2 "):
+            tool.upload("post 1", _astronaut())  # it says so to who asks over HTTP
         fourth = place.open(3)
         wait_for(lambda: place.status(fourth).awaiting == [1, 2])
         place.start("member-1")

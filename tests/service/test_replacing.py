@@ -48,7 +48,7 @@ def test_a_member_whose_database_is_lost_is_replaced(tmp_path, monkeypatch, chea
     settings.write_text('lost_shares = "member-3"\n' + settings.read_text())
     with village(folder, monkeypatch) as place:
         exchange, third = place.roles["exchange"], place.roles["member-3"]
-        wait_for(exchange.exchange.published)
+        wait_for(exchange.exchange.published.all)
         place.settle({0, 2})
         assert exchange.steward.lacking == {3}
         assert exchange._waits() == {"member-1": 0, "member-2": 0, "member-3": 1, "other": 0}
@@ -64,10 +64,11 @@ def test_a_member_whose_database_is_lost_is_replaced(tmp_path, monkeypatch, chea
         assert third.member.custody.entries == 1
 
         device = Device(config.load(folder / up.CLIENT, config.Client))  # pins the first manifest
-        told = device.status(gone.case, gone.pin)
-        assert len(device.check_erasure(told).receipts) == 3  # withdrawn before: the receipt is worth what it was
-        for case in (kept, reopened):
-            assert device.withdraw(case.case, case.pin).status == "deleted"  # verified, the third's word with it
+        place.withdraw(kept)
+        place.withdraw(reopened)
+        for case in (gone, waiting, kept, reopened):  # withdrawn before, while it was lost, and afterwards
+            place.becomes(case, "deleted")
+            assert len(device.check_erasure(place.status(case)).receipts) == 3
         again = place.open(2)
         place.becomes(again, "active")
         place.settle({1, 2})
