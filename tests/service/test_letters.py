@@ -56,6 +56,12 @@ def test_a_letter_that_was_opened_cannot_be_sent_on():
         opened("member-1", back)
 
 
+def test_a_letter_to_oneself_is_none():
+    """What a member wrote does not come back to it as another's word."""
+    with pytest.raises(IntegrityError, match="to another party"):
+        opened("member-1", seal(IDENTITIES["member-1"], PARTIES["member-1"], MESSAGE))
+
+
 def test_another_kind_of_message_is_refused():
     sealed = seal(IDENTITIES["member-1"], PARTIES["member-2"], MESSAGE)
     with pytest.raises(MessageError, match="'CheckToss' is not what is due"):

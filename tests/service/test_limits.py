@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from protocols.base import ConfigurationError
 from service.errors import LimitReached
-from service.limits import Limits, Queue, Rate
+from service.limits import InFlight, Limits, Queue, Rate
 
 
 class Clock:
@@ -141,3 +141,20 @@ def test_a_queue_counts_those_whose_work_fails_as_gone():
     with pytest.raises(KeyError), queue.place():
         raise KeyError
     queue.until_empty(60.0)
+
+
+def test_bytes_under_way_are_counted_by_caller_and_given_back_also_when_work_fails():
+    flight = InFlight()
+    with flight.hold("a", 60, 100):
+        with pytest.raises(LimitReached, match="hold 60 bytes, and 41 more") as refused, flight.hold("a", 41, 100):
+            pass
+        assert refused.value.retry_after == 5
+        with flight.hold("a", 40, 100), flight.hold("b", 100, 100), pytest.raises(LimitReached):
+            flight.hold("a", 1, 100).__enter__()
+    with pytest.raises(KeyError), flight.hold("a", 100, 100):
+        raise KeyError
+    with flight.hold("a", 100, 100):
+        pass
+    with pytest.raises(LimitReached), flight.hold("a", 101, 100):
+        pass
+    assert not flight._held  # nobody is remembered

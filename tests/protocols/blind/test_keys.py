@@ -78,6 +78,16 @@ def test_choosing_commitments_after_seeing_the_others_is_caught(ceremonies):
         ceremonies[1].finish(digests, commitments, shares)
 
 
+def test_a_promise_is_of_one_dealer_and_one_epoch(ceremonies):
+    """Who repeats what another published would otherwise double that one's part of the key, without knowing it."""
+    digests, commitments, shares = parts(ceremonies, 1)
+    echo = [values | {2: values[3]} for values in (digests, commitments, shares)]
+    with pytest.raises(IntegrityError, match="member-2 published other commitments than it promised"):
+        ceremonies[1].finish(*echo)
+    with pytest.raises(IntegrityError, match="published other commitments than it promised"):
+        keys.Ceremony(1, epoch=2).finish(digests, commitments, shares)
+
+
 @pytest.mark.parametrize("bad", [bytes(32), group.ORDER.to_bytes(32, "little"), b"", b"\x01" * 33])
 def test_a_zero_or_malformed_share_is_refused_by_name(ceremonies, bad):
     digests, commitments, shares = parts(ceremonies, 2)

@@ -57,6 +57,7 @@ BAD_MAPS = [
     (lambda m: changed(m, counts=[m.counts[0] - 1]), "slot map"),
     (lambda m: changed(m, counts=[-2]), "do not decode"),
     (lambda m: changed(m, blocks=m.blocks * 2), "block comes twice"),
+    (lambda m: changed(m, blocks=m.blocks * 2, lanes=m.lanes * 2, counts=[*m.counts, 0]), "block comes twice"),
     (lambda m: changed(m, blocks=[2**63]), "do not decode"),
     (lambda m: changed(m, blocks=[-1]), "do not decode"),
     (lambda m: changed(m, away=9), "out of range"),
