@@ -1,8 +1,8 @@
 """Views of a photo, cut, turned or mirrored, and their PDQ fingerprints, all from one small picture of it.
 
 A view is an affine map from its own unit square into the photo's. Its 64 x 64 picture A (see `hashing.pdq`) is sampled
-from the photo's blurred working picture of 640 x 640, about a tenth of a millisecond a view. A few bits differ from the
-PDQ of pixels cut and resized for real: no more than between two copies of different size.
+from the photo's blurred working picture of 640 x 640. A few bits differ from the PDQ of pixels cut and resized for
+real: no more than between two copies of different size.
 
 A view with a spread is hashed five times around its place, and each bit is what most of the five say: such a
 fingerprint lies nearer to all of the neighbourhood than that of its centre does.

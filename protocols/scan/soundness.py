@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import exp, log, log2, sinh, sqrt
 
+from protocols.scan.keys import MEMBERS
 from protocols.scan.parameters import ETA, PRIMES, RESIDUE_BITS, SETS, T_BITS, Parameters
 from protocols.scan.proof import PROJECTIONS, SHARE_BITS, SHORT, Short, length, mixed_sign
 
 LANES = (1, 8, 16)
+UNFINISHED = 100  # challenged batches of a platform that a member of the service bears a day, unless told otherwise
 PART_VARIANCE = {"u": 2 / 3, "e'": ETA / 2, "e_r": ETA / 2}
 
 
@@ -119,6 +121,10 @@ def main() -> None:
     print()
     print(f"smallest integer that is 1 mod one prime and -1 mod the other: 2^{log2(mixed_sign()):.1f}; |z| < 2^63.4")
     print(f"hints told of an honest result: {PROJECTIONS}")
+    tries = UNFINISHED * len(MEMBERS) // 2
+    day = algebra_error() + log2(tries)
+    print(f"{UNFINISHED} unfinished batches a member and day: {tries} tries, ", end="")
+    print(f"2^{day:.1f} a day, 2^{day + log2(365):.1f} in 365 days")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import pytest
 
 from protocols.base import ConfigurationError
+from protocols.scan import soundness
 from service.config import Client, Settings, address, digest_of, load, passphrase
 
 TOML = """
@@ -88,3 +89,7 @@ def test_the_passphrase_is_in_the_environment_or_in_a_file(folder):
     none = Settings(name="exchange", listen="a:1", parties={}, digest=DIGEST)
     with pytest.raises(ConfigurationError, match="no passphrase"):
         passphrase(none, folder, {})
+
+
+def test_as_many_unfinished_batches_are_borne_as_the_odds_are_printed_for(folder):
+    assert load(folder, Settings, {}).unfinished == soundness.UNFINISHED
