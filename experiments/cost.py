@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from experiments import plots
 from experiments.attacks.common import random_hashes, runnable
 from experiments.lab import Lab
+from experiments.machine import measure_machine
 from experiments.results import Findings, Result, Row, quartiles
 from protocols import create
 from protocols.ledger import Ledger, role_of
@@ -274,24 +275,6 @@ def _importable(name: str) -> bool:
     except ImportError:
         return False
     return True
-
-
-def measure_machine(size: int = 1024, repeats: int = 7) -> Row:
-    """One thread's float64 matrix product and memory copy."""
-    rng = np.random.default_rng(0)
-    left, right = rng.normal(size=(2, size, size))
-    source = np.ones(1 << 24)
-    target = np.empty_like(source)
-    products, copies = [], []
-    with threadpool_limits(1):
-        for _ in range(repeats):
-            start = time.perf_counter()
-            left @ right
-            products.append(2 * size**3 / (time.perf_counter() - start) / 1e9)
-            start = time.perf_counter()
-            np.copyto(target, source)
-            copies.append(2 * source.nbytes / (time.perf_counter() - start) / 1e9)
-    return quartiles(products, "float64_matmul_gflops") | quartiles(copies, "memory_copy_gb_a_second")
 
 
 def figures(result: Result) -> dict[str, Figure]:

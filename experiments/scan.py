@@ -1,8 +1,8 @@
 """What does the encrypted scan cost, stage by stage, beside plaintext in the same run?
 
 One thread, every role; nanoseconds are CPU time a comparison, a query against an entry that is really there. The
-machine's own limits stand beside: how fast it multiplies float64 matrices (square ones, and in the shape of the scan)
-and copies memory.
+machine's own limits stand beside: how fast it multiplies float64 matrices (square ones, and in the shape of the scan),
+copies and reads memory, makes keystream and digests, and transforms a polynomial.
 
 Enrolling is measured on a sample, by the real path (sealing, checking, receipts). The banks that are scanned are loaded
 without sealing and without the check, which change nothing about scanning: members are handed random shares as a client
@@ -26,8 +26,8 @@ from threadpoolctl import threadpool_limits
 
 from experiments import plots
 from experiments.attacks.common import random_hashes
-from experiments.cost import measure_machine
 from experiments.lab import Lab
+from experiments.machine import kernels, measure_machine
 from experiments.results import Findings, Result, Row, quartiles
 from protocols import Match, create
 from protocols.scan import Scan
@@ -65,7 +65,9 @@ def run(config: Config, lab: Lab) -> Findings:
     findings = Findings(
         tables={name: [] for name in ("stages", "totals", "agreement", "wire", "enrolling", "workers", "machine")}
     )
-    findings.tables["machine"].append(measure_machine() | _tile_rate(config, max(config.batches)))
+    findings.tables["machine"].append(
+        measure_machine() | _tile_rate(config, max(config.batches)) | kernels(config.repeats)
+    )
     findings.tables["enrolling"].append(_enrolling(config, rng))
     grid = [
         (entries, batch)

@@ -33,5 +33,14 @@ def test_stages_and_messages_add_up_to_the_totals(result):
     assert stages <= set(result.values("stages", "stage"))
 
 
+def test_the_limits_of_the_machine_stand_beside(result):
+    (row,) = result.tables["machine"]
+    assert all(value > 0 for value in row.values())
+    for name in ("memory_read_gb_a_second", "cache_read_gb_a_second", "keystream_gb_a_second", "digest_gb_a_second"):
+        assert row[f"{name}_q1"] <= row[name] <= row[f"{name}_q3"] < 1000
+    for name in ("forward_transform_us", "inverse_transform_us"):
+        assert 0.5 < row[name] < 1000
+
+
 def test_draws_its_figures(result):
     assert {name for name, figure in scan.figures(result).items() if figure.axes} == {"stages", "grid"}

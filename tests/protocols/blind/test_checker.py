@@ -152,6 +152,7 @@ def test_updates_that_do_not_fit_are_refused_and_change_nothing(table, rng):
     for changes, error, word in (
         ({"epoch": 2}, StaleVersion, "epoch"),
         ({"first_slot": 1}, MessageError, "slot"),
+        ({"first_slot": -1}, MessageError, "slot"),
         ({"entries": update.entries[:-1]}, MessageError, "entries"),
         ({"ids": update.ids[:-1]}, MessageError, "ids"),
         ({"labels": b""}, MessageError, "labels"),
