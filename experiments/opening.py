@@ -32,8 +32,9 @@ from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
 from protocols.base import HushmatchError
 from protocols.scan.client import Client
+from protocols.scan.enrolling_messages import SealedEntry
+from protocols.scan.founding_messages import SignedManifest
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import SealedEntry, SignedManifest
 from service import config as settings_of
 from service import up
 from service.errors import LimitReached

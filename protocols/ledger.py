@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import numpy as np
@@ -49,6 +49,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 M = TypeVar("M", bound=Message)
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # as databases and numpy take it
 
 
 def encode(message: Message) -> bytes:

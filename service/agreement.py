@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from protocols.base import ConfigurationError, IntegrityError
 from protocols.ledger import Message, decode, encode, role_of
+from protocols.scan.founding_messages import Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.keys import MEMBERS
 from protocols.scan.manifest import Pinned, follow
 from protocols.scan.member import Member
-from protocols.scan.messages import Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
 from protocols.scan.sealing import Identity, PublicKeys, digest
 from service import config, storage

@@ -26,8 +26,8 @@ from sqlalchemy.orm import Session
 
 from protocols.base import InputError, IntegrityError, MessageError, ReplayError, UnknownCase
 from protocols.ledger import decode, encode
+from protocols.scan.enrolling_messages import EntryReceipt, SealedEntry, SignedReceipt
 from protocols.scan.entries import SHARES, check_lengths
-from protocols.scan.messages import EntryReceipt, SealedEntry, SignedReceipt
 from protocols.scan.sealing import digest
 from service.atrest import Sealer
 from service.errors import NotAdult, WrongPin

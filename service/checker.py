@@ -38,8 +38,9 @@ from protocols.scan import matching
 from protocols.scan.ceremony import read_committee_key
 from protocols.scan.checker import Checker
 from protocols.scan.encryption import PublicKey, common_polynomial
+from protocols.scan.enrolling_messages import BlockDigest, BlockPlanes, BlockSignatures
+from protocols.scan.founding_messages import CommitteeKey
 from protocols.scan.keys import MEMBERS
-from protocols.scan.messages import BlockDigest, BlockPlanes, BlockSignatures, CommitteeKey
 from service.config import Settings
 from service.endpoints import Call, Endpoint
 from service.errors import Forbidden, LimitReached, StorageFailed, Unavailable

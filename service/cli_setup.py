@@ -79,7 +79,7 @@ def setup_join(
     """Join the members' signatures to the signed manifest; prints the digest that everybody pins."""
     with named():
         from protocols.ledger import encode
-        from protocols.scan.messages import SignedManifest, SignedManifestPart
+        from protocols.scan.founding_messages import SignedManifest, SignedManifestPart
         from service import agreement
 
         replaced = None if before is None else agreement.read(before, SignedManifest)
@@ -104,7 +104,7 @@ def setup_settle(
     The exchange needs the URLs of the members, platforms those of the members and the exchange, members none.
     """
     with named():
-        from protocols.scan.messages import SignedManifest
+        from protocols.scan.founding_messages import SignedManifest
         from service import agreement
 
         given = dict(url.partition("=")[::2] for url in urls or [])

@@ -18,8 +18,8 @@ from hashing.decoding import LIMITS
 from protocols.base import InputError, IntegrityError, Progress
 from protocols.ledger import Message, decode
 from protocols.scan.client import Client
+from protocols.scan.enrolling_messages import EntryReceipt, SealedEntry
 from protocols.scan.manifest import follow
-from protocols.scan.messages import EntryReceipt, SealedEntry
 from protocols.scan.sealing import Signed
 from service import config
 from service.errors import LimitReached, NotAdult

@@ -16,16 +16,11 @@ import msgspec
 from hashing import VIDEO_RULE
 from protocols.base import ConfigurationError, IntegrityError, UnknownCase
 from protocols.ledger import decode, encode
+from protocols.scan.enrolling_messages import BlockPlanes
 from protocols.scan.exchange import Exchange
+from protocols.scan.founding_messages import CommitteeKey, SignedManifest
 from protocols.scan.keys import MEMBERS
-from protocols.scan.messages import (
-    BlockPlanes,
-    CommitteeKey,
-    MatchHandles,
-    MatchList,
-    SignedManifest,
-    SignedMatchList,
-)
+from protocols.scan.matching_messages import MatchHandles, MatchList, SignedMatchList
 from protocols.scan.proof_messages import SignedRefusal
 from protocols.scan.store import number_key
 from service.cases import Cases

@@ -14,9 +14,11 @@ from threadpoolctl import threadpool_limits
 from protocols.base import ConfigurationError, ProofRefused, ReplayError
 from protocols.ledger import decode, encode
 from protocols.scan.ceremony import Ceremony
+from protocols.scan.enrolling_messages import PlaneShares
+from protocols.scan.founding_messages import CommitteeKey
 from protocols.scan.keys import MEMBERS
+from protocols.scan.matching_messages import ScanHeader, SignedHeader
 from protocols.scan.member import Member
-from protocols.scan.messages import CommitteeKey, PlaneShares, ScanHeader, SignedHeader
 from protocols.scan.proof_messages import SignedRefusal
 from service.config import Settings
 from service.endpoints import Call, Endpoint

@@ -18,7 +18,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from protocols.ledger import Message
-from protocols.scan.messages import BlockSignatures, PlaneShares, SealedEntry, SignedManifest, SignedReceipt
+from protocols.scan.enrolling_messages import BlockSignatures, PlaneShares, SealedEntry, SignedReceipt
+from protocols.scan.founding_messages import SignedManifest
 from protocols.scan.proof_messages import SignedRefusal
 from protocols.scan.sealing import Signed
 

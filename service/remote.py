@@ -11,7 +11,8 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from protocols.base import HushmatchError, ProofRefused
-from protocols.scan.messages import MatchHandles, PlaneShares
+from protocols.scan.enrolling_messages import PlaneShares
+from protocols.scan.matching_messages import MatchHandles
 from service.messages import Answered, NextPlanes, Planes
 from service.peer import Peer
 from service.steps import STEPS, Letters, arguments, result

@@ -17,8 +17,8 @@ from starlette.applications import Starlette
 
 from protocols.base import ConfigurationError, IntegrityError
 from protocols.ledger import decode
+from protocols.scan.founding_messages import SignedManifest
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import SignedManifest
 from protocols.scan.sealing import Identity, Verifier
 from service import config, logs, storage
 from service.atrest import load_identity

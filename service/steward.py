@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING
 from protocols.base import HushmatchError, IntegrityError, ProtocolError
 from protocols.ledger import decode
 from protocols.scan import enrolling, founding
-from protocols.scan.keys import MEMBERS
-from protocols.scan.messages import (
+from protocols.scan.enrolling_messages import (
     BlockSignatures,
     CaseEntries,
-    CommitteeKey,
     Enrollment,
     EntryReceipt,
     SealedEntry,
     SlotMap,
 )
+from protocols.scan.founding_messages import CommitteeKey
+from protocols.scan.keys import MEMBERS
 from service.errors import StorageFailed, Unavailable
 from service.logs import Event, log
 from service.messages import MemberState, SignedErasure

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from protocols.base import ConfigurationError, HushmatchError
 from protocols.ledger import role_of
+from protocols.scan.founding_messages import SignedManifest
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import SignedManifest
 from service import agreement, config
 from service.agreement import ORDER, write_whole
 from service.errors import Unavailable

@@ -173,7 +173,7 @@ class CheatingPlatform:
     def _match_lists(self, start: int) -> Iterator[Any]:
         """What the exchange is told from message `start` on."""
         from protocols.ledger import decode
-        from protocols.scan.messages import MatchList, SignedMatchList
+        from protocols.scan.matching_messages import MatchList, SignedMatchList
 
         for message in self._protocol.ledger.messages[start:]:
             if message.kind == "SignedMatchList" and message.sender == "member-1":

@@ -24,10 +24,10 @@ from protocols.base import IntegrityError, ReplayError, StaleVersion
 from protocols.ledger import as_array
 from protocols.scan.blocks import BlockStore
 from protocols.scan.custody import Building, Custody
+from protocols.scan.enrolling_messages import BlockDigest, PlaneShares
 from protocols.scan.entries import shares_due
 from protocols.scan.functional import functional
 from protocols.scan.keys import MEMBERS
-from protocols.scan.messages import BlockDigest, PlaneShares
 from protocols.scan.packing import Words
 from protocols.scan.parameters import PRIMES, RESIDUE_BITS, Parameters
 from protocols.scan.proof_messages import AuditCommitment, AuditOpening, AuditToss

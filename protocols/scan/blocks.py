@@ -15,8 +15,8 @@ from blake3 import blake3
 
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.ledger import decode, encode
+from protocols.scan.enrolling_messages import BlockDigest, BlockPlanes, BlockSignatures
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import BlockDigest, BlockPlanes, BlockSignatures
 from protocols.scan.packing import Words
 from protocols.scan.parameters import RESIDUE_BITS, Parameters
 from protocols.scan.sealing import same

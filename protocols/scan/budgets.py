@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from protocols.base import BudgetExceeded
-from protocols.scan.messages import Manifest
+from protocols.scan.founding_messages import Manifest
 from protocols.scan.store import Table, number_key
 
 # The platform picks the pair, and every result takes two members. If each admits two thirds of the manifest's limit,

@@ -20,6 +20,14 @@ from numpy.typing import NDArray
 from protocols.base import IntegrityError, MessageError, ReplayError
 from protocols.ledger import as_array
 from protocols.scan.encryption import common_polynomial
+from protocols.scan.founding_messages import (
+    CommitteeKey,
+    KeyCommitment,
+    KeyContribution,
+    TestPlaintext,
+    TestShare,
+    TestVector,
+)
 from protocols.scan.keys import (
     MEMBERS,
     KeyDealing,
@@ -31,15 +39,7 @@ from protocols.scan.keys import (
     test_ciphertexts,
 )
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import (
-    CommitteeKey,
-    KeyCommitment,
-    KeyContribution,
-    PartialDecryption,
-    TestPlaintext,
-    TestShare,
-    TestVector,
-)
+from protocols.scan.matching_messages import PartialDecryption
 from protocols.scan.packing import pack
 from protocols.scan.parameters import Parameters
 from protocols.scan.ring import Residues, ring_of

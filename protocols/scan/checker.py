@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.scan.blocks import BlockStore, InstalledBlock
 from protocols.scan.encryption import PublicKey, Randomness
+from protocols.scan.enrolling_messages import BlockPlanes, BlockSignatures
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import (
-    BlockPlanes,
-    BlockSignatures,
+from protocols.scan.matching_messages import (
     MatchCounts,
     MatchHandles,
     ScanHeader,

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.base import IntegrityError
+from protocols.scan.enrolling_messages import CaseEntries, Enrollment, EntryReceipt, Receipts
 from protocols.scan.entries import seal_entry
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import CaseEntries, Enrollment, EntryReceipt, Receipts
 from protocols.scan.parameters import Parameters
 
 

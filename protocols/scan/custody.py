@@ -10,10 +10,7 @@ import numpy as np
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.ledger import decode, encode
 from protocols.scan.encryption import PublicKey
-from protocols.scan.entries import keep, kept_share, shares_due
-from protocols.scan.keys import MEMBERS
-from protocols.scan.manifest import Pinned
-from protocols.scan.messages import (
+from protocols.scan.enrolling_messages import (
     BlockDigest,
     CheckCommitment,
     CheckOpening,
@@ -27,6 +24,9 @@ from protocols.scan.messages import (
     SlotMap,
     SlotMapDigest,
 )
+from protocols.scan.entries import keep, kept_share, shares_due
+from protocols.scan.keys import MEMBERS
+from protocols.scan.manifest import Pinned
 from protocols.scan.packing import pack
 from protocols.scan.parameters import FIELDS, T_BITS, WIDTH, Parameters
 from protocols.scan.sampling import Stream

@@ -15,7 +15,7 @@ import numpy as np
 from protocols.base import ReplayError
 from protocols.ledger import as_array
 from protocols.scan.comparison import corrections, gates
-from protocols.scan.messages import TripleCorrection, TripleSeed
+from protocols.scan.matching_messages import TripleCorrection, TripleSeed
 from protocols.scan.packing import unpack
 from protocols.scan.parameters import FIELDS, RESIDUE_BITS, Parameters
 from protocols.scan.proof import deal_squares, squares

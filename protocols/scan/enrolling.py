@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from protocols.scan.blocks import BlockStore
 from protocols.scan.checker import Checker
-from protocols.scan.entries import SHARES, encryptor
-from protocols.scan.exchange import Exchange
-from protocols.scan.member import Member
-from protocols.scan.messages import (
+from protocols.scan.enrolling_messages import (
     BlockDigest,
     BlockPlanes,
     EntryShares,
@@ -18,6 +15,9 @@ from protocols.scan.messages import (
     SignedReceipt,
     SlotMap,
 )
+from protocols.scan.entries import SHARES, encryptor
+from protocols.scan.exchange import Exchange
+from protocols.scan.member import Member
 from protocols.scan.wire import Wire, swap, timed
 
 _PLANES_STEP = 16  # planes a message

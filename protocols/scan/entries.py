@@ -20,7 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError
-from protocols.scan.messages import SealedEntry
+from protocols.scan.enrolling_messages import SealedEntry
 from protocols.scan.parameters import PROTOCOL_VERSION, T_BITS, Parameters
 from protocols.scan.sampling import SEED_BYTES, Stream, derive, fresh_seed
 from protocols.scan.sealing import DIGEST_BYTES, Verifier, digest, same

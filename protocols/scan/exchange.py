@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError, ReplayError, UnknownCase
 from protocols.ledger import decode, encode
-from protocols.scan.entries import SHARES, check_lengths
-from protocols.scan.manifest import Pinned
-from protocols.scan.messages import (
+from protocols.scan.enrolling_messages import (
     BlockSignatures,
     Enrollment,
     EntryReceipt,
@@ -30,6 +28,8 @@ from protocols.scan.messages import (
     SignedReceipt,
     SlotMap,
 )
+from protocols.scan.entries import SHARES, check_lengths
+from protocols.scan.manifest import Pinned
 from protocols.scan.parameters import Parameters
 from protocols.scan.publishing import PublishedBlocks
 from protocols.scan.resolving import Resolver

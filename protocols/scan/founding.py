@@ -7,9 +7,9 @@ from itertools import permutations, product
 
 from protocols.base import IntegrityError
 from protocols.scan.ceremony import PAIRS
+from protocols.scan.founding_messages import CommitteeKey
 from protocols.scan.keys import MEMBERS
 from protocols.scan.member import Member
-from protocols.scan.messages import CommitteeKey
 from protocols.scan.wire import Wire, swap
 
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from protocols.base import ConfigurationError, IntegrityError, MessageError
 from protocols.ledger import Message, decode
+from protocols.scan.founding_messages import Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.keys import MEMBERS
-from protocols.scan.messages import Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
 from protocols.scan.sealing import PublicKeys, Signed, Verifier, digest
 

@@ -13,19 +13,11 @@ from protocols.scan.ceremony import Ceremony, read_committee_key
 from protocols.scan.custody import Custody
 from protocols.scan.dealing import deal
 from protocols.scan.encryption import PublicKey, common_polynomial
+from protocols.scan.enrolling_messages import BlockDigest, PlaneShares, SignedBlockDigest
+from protocols.scan.founding_messages import CommitteeKey, Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.keys import MEMBERS, KeyShare, read_key_share
 from protocols.scan.manifest import Pinned, check_agreed, distinct
-from protocols.scan.messages import (
-    BlockDigest,
-    CommitteeKey,
-    Manifest,
-    PlaneShares,
-    SignedBlockDigest,
-    SignedManifest,
-    SignedManifestPart,
-    TripleCorrection,
-    TripleSeed,
-)
+from protocols.scan.matching_messages import TripleCorrection, TripleSeed
 from protocols.scan.parameters import Parameters
 from protocols.scan.proof import check_parameters
 from protocols.scan.sealing import Identity, digest, same

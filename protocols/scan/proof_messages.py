@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from protocols.ledger import Message, MessageKind
-from protocols.scan.messages import BlockPlanes, BlockSignatures, Number, SignedHeader
+from protocols.ledger import Message, MessageKind, Number
+from protocols.scan.enrolling_messages import BlockPlanes, BlockSignatures
+from protocols.scan.matching_messages import SignedHeader
 from protocols.scan.sealing import Signed
 
 

@@ -30,24 +30,24 @@ from protocols.scan.checker import Checker
 from protocols.scan.client import Client
 from protocols.scan.encryption import PublicKey, common_polynomial
 from protocols.scan.enrolling import abandon, check, update, withdraw
-from protocols.scan.exchange import Exchange
-from protocols.scan.founding import make_key
-from protocols.scan.keys import MEMBERS
-from protocols.scan.manifest import Pinned
-from protocols.scan.matching import answer, deal
-from protocols.scan.member import Member
-from protocols.scan.messages import (
-    MESSAGES,
+from protocols.scan.enrolling_messages import (
+    ENROLLING_MESSAGES,
     BlockDigest,
     BlockPlanes,
     CaseWithdrawal,
     EntryWithdrawal,
-    Manifest,
     Receipts,
-    SignedManifest,
     SignedReceipt,
     SlotMap,
 )
+from protocols.scan.exchange import Exchange
+from protocols.scan.founding import make_key
+from protocols.scan.founding_messages import FOUNDING_MESSAGES, Manifest, SignedManifest
+from protocols.scan.keys import MEMBERS
+from protocols.scan.manifest import Pinned
+from protocols.scan.matching import answer, deal
+from protocols.scan.matching_messages import MATCHING_MESSAGES
+from protocols.scan.member import Member
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
 from protocols.scan.product import check_exactness
 from protocols.scan.proof import length
@@ -84,7 +84,7 @@ class Scan(Protocol):
         bits=(64, 256),
         max_threshold=71,
     )
-    messages = MESSAGES + PROOF_MESSAGES
+    messages = FOUNDING_MESSAGES + ENROLLING_MESSAGES + MATCHING_MESSAGES + PROOF_MESSAGES
 
     def __init__(
         self,

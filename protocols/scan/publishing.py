@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from protocols.base import IntegrityError, MessageError, StaleVersion
 from protocols.ledger import decode, encode
 from protocols.scan.blocks import block_hasher
+from protocols.scan.enrolling_messages import BlockDigest, BlockPlanes, BlockSignatures, PlaneShares, SignedBlockDigest
 from protocols.scan.entries import SHARES
 from protocols.scan.keys import read_residues
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import BlockDigest, BlockPlanes, BlockSignatures, PlaneShares, SignedBlockDigest
 from protocols.scan.packing import pack
 from protocols.scan.parameters import RESIDUE_BITS, Parameters
 from protocols.scan.ring import ring_of

@@ -9,7 +9,7 @@ import secrets
 
 from protocols.base import IntegrityError, ReplayError, StaleVersion
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import MatchHandles, MatchList, ScanHeader, SignedMatchList
+from protocols.scan.matching_messages import MatchHandles, MatchList, ScanHeader, SignedMatchList
 from protocols.scan.proof_messages import ProofRefusal, SignedRefusal
 from protocols.scan.slots import BlockSlots
 from protocols.scan.store import Table

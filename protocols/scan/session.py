@@ -27,7 +27,7 @@ from protocols.scan.comparison import Comparison, gates, rounds
 from protocols.scan.dealing import Stock, chunks, dealt_squares, words_of
 from protocols.scan.encryption import PublicKey
 from protocols.scan.keys import MEMBERS, KeyShare
-from protocols.scan.messages import (
+from protocols.scan.matching_messages import (
     GateOpening,
     HeaderDigest,
     MatchBits,

@@ -17,7 +17,7 @@ from protocols.scan.dealing import Stock
 from protocols.scan.encryption import PublicKey
 from protocols.scan.keys import MEMBERS, KeyShare
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import (
+from protocols.scan.matching_messages import (
     GateOpening,
     HeaderDigest,
     MatchBits,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from protocols.base import MessageError
 from protocols.ledger import as_array
+from protocols.scan.enrolling_messages import SlotMap
 from protocols.scan.entries import ENTRY_BYTES, SHARES
-from protocols.scan.messages import SlotMap
 from protocols.scan.packing import Words, bit_mask
 from protocols.scan.parameters import FIELDS, Parameters
 

@@ -19,7 +19,7 @@ import numpy as np
 from protocols.base import IntegrityError, MessageError, ProofRefused, ReplayError
 from protocols.ledger import as_array, encode
 from protocols.scan.encryption import PublicKey
-from protocols.scan.messages import ScanHeader, ScanResults, SignedHeader
+from protocols.scan.matching_messages import ScanHeader, ScanResults, SignedHeader
 from protocols.scan.packing import Words, pack, unpack
 from protocols.scan.parameters import PRIMES, RESIDUE_BITS, Parameters
 from protocols.scan.proof import (

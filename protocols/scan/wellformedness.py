@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from protocols.base import IntegrityError, MessageError, ReplayError
 from protocols.ledger import as_array
+from protocols.scan.enrolling_messages import CheckCommitment, CheckOpening, CheckToss, EntryShares
 from protocols.scan.entries import CHECKS, check_lengths, check_sums, open_entry
 from protocols.scan.keys import MEMBERS
-from protocols.scan.messages import CheckCommitment, CheckOpening, CheckToss, EntryShares
 from protocols.scan.parameters import Parameters
 from protocols.scan.sampling import Stream, derive, fresh_seed
 from protocols.scan.sealing import Identity, digest, same

@@ -32,8 +32,9 @@ from protocols.ledger import decode, role_of
 from protocols.scan.checker import ZeroPool
 from protocols.scan.client import Client
 from protocols.scan.dealing import Stock
+from protocols.scan.founding_messages import SignedManifest
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import ScanHeader, SignedManifest
+from protocols.scan.matching_messages import ScanHeader
 from protocols.scan.sealing import Verifier
 from protocols.scan.sessions import Sessions
 from service import client, config, up

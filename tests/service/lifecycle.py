@@ -4,7 +4,7 @@ import os
 import secrets
 
 from protocols.ledger import encode
-from protocols.scan.messages import EntryReceipt, SealedEntry, SignedReceipt
+from protocols.scan.enrolling_messages import EntryReceipt, SealedEntry, SignedReceipt
 from service.atrest import Sealer
 from service.messages import OpenCase
 from service.pins import new_number

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from protocols.base import ConfigurationError, IntegrityError
 from protocols.ledger import decode
-from protocols.scan.messages import Manifest, SignedManifest
+from protocols.scan.founding_messages import Manifest, SignedManifest
 from protocols.scan.sealing import PublicKeys
 from service import agreement, cli_setup, config, up
 from service.errors import WrongPassphrase

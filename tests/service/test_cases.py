@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from protocols.base import InputError, IntegrityError, MessageError, ReplayError, UnknownCase
-from protocols.scan.messages import SealedEntry
+from protocols.scan.enrolling_messages import SealedEntry
 from service.cases import Cases, CaseTaken
 from service.errors import NotAdult, StorageFailed, WrongPin
 from service.messages import ERASURE, Erasure, SignedErasure

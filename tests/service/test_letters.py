@@ -3,7 +3,7 @@
 import pytest
 
 from protocols.base import IntegrityError, MessageError
-from protocols.scan.messages import CheckToss, SlotMapDigest
+from protocols.scan.enrolling_messages import CheckToss, SlotMapDigest
 from protocols.scan.sealing import Identity, Verifier
 from service.letters import Letter, SignedLetter, open_letter, seal
 

@@ -7,7 +7,7 @@ import pytest
 
 from protocols.base import MessageError
 from protocols.ledger import decode, encode
-from protocols.scan.messages import SealedEntry, SignedReceipt
+from protocols.scan.enrolling_messages import SealedEntry, SignedReceipt
 from service.messages import (
     Answered,
     CaseStatus,

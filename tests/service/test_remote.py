@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from protocols.scan.messages import CheckToss
+from protocols.scan.enrolling_messages import CheckToss
 from service.errors import Unavailable
 from service.messages import Answered, NextPlanes, Planes
 from service.remote import Carrier, RemoteExchange, RemoteMember

@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data
 
 from protocols.base import IntegrityError
-from protocols.scan.messages import SignedManifest
+from protocols.scan.founding_messages import SignedManifest
 from service import agreement, config, up, web
 from service.checker import PlatformRole
 from service.client import Device

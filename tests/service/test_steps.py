@@ -8,8 +8,9 @@ import pytest
 
 from protocols.base import IntegrityError, MessageError
 from protocols.scan import enrolling, founding, matching, wire
+from protocols.scan.enrolling_messages import CheckToss
+from protocols.scan.matching_messages import HeaderDigest
 from protocols.scan.member import Member
-from protocols.scan.messages import CheckToss, HeaderDigest
 from protocols.scan.sealing import Identity, Verifier
 from service.errors import Forbidden
 from service.letters import seal

@@ -7,7 +7,7 @@ import numpy as np
 from protocols.ledger import decode
 from protocols.scan.comparison import rounds
 from protocols.scan.dealing import chunks, deal
-from protocols.scan.messages import MatchList, ScanHeader, SignedHeader
+from protocols.scan.matching_messages import MatchList, ScanHeader, SignedHeader
 from tests.protocols.scan.parties import changed, crossed, planted, twins
 
 ZERO = np.zeros((1, 32), np.uint8)

@@ -11,7 +11,7 @@ import numpy as np
 
 from protocols.scan import checker as checker_module
 from protocols.scan import matching, proof, verification
-from protocols.scan.messages import ScanHeader, SignedHeader
+from protocols.scan.matching_messages import ScanHeader, SignedHeader
 from protocols.scan.packing import pack, unpack
 from protocols.scan.parameters import PRIMES
 from protocols.scan.product import scan_constants

@@ -9,7 +9,7 @@ from blake3 import blake3
 from protocols.base import IntegrityError, ProtocolError, ReplayError, StaleVersion
 from protocols.scan import enrolling
 from protocols.scan.audit import Auditor, _Contribution
-from protocols.scan.messages import BlockDigest, BlockPlanes, PlaneShares, SlotMap
+from protocols.scan.enrolling_messages import BlockDigest, BlockPlanes, PlaneShares, SlotMap
 from protocols.scan.packing import pack, unpack
 from protocols.scan.parameters import RESIDUE_BITS
 from protocols.scan.proof_messages import AuditCommitment, AuditOpening, AuditToss

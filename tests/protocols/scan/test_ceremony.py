@@ -7,9 +7,9 @@ from protocols.base import IntegrityError, MessageError, ProtocolError, ReplayEr
 from protocols.ledger import Ledger, encode
 from protocols.scan import ceremony as module
 from protocols.scan.ceremony import PAIRS, Ceremony
+from protocols.scan.founding_messages import Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.keys import MEMBERS, KeyShare
 from protocols.scan.manifest import Pinned
-from protocols.scan.messages import Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.packing import pack, unpack
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
 from protocols.scan.ring import ring_of

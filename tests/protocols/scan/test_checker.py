@@ -10,15 +10,8 @@ from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersi
 from protocols.ledger import decode
 from protocols.scan import blocks, checker
 from protocols.scan.checker import Checker, ZeroPool
-from protocols.scan.messages import (
-    BlockDigest,
-    BlockPlanes,
-    BlockSignatures,
-    MatchCounts,
-    MatchHandles,
-    SignedBlockDigest,
-    SignedMatchCounts,
-)
+from protocols.scan.enrolling_messages import BlockDigest, BlockPlanes, BlockSignatures, SignedBlockDigest
+from protocols.scan.matching_messages import MatchCounts, MatchHandles, SignedMatchCounts
 from protocols.scan.packing import unpack
 from protocols.scan.parameters import PRIMES
 from tests.protocols.scan.parties import changed, crossed, flipped, planted, scan, tampered, twins, unharmed

@@ -7,8 +7,8 @@ from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersi
 from protocols.ledger import decode
 from protocols.scan import custody as module
 from protocols.scan import enrolling
+from protocols.scan.enrolling_messages import BlockDigest, EntryReceipt, EntryWithdrawal, SlotMap
 from protocols.scan.entries import SHARES, encryptor, held_by, seal_entry
-from protocols.scan.messages import BlockDigest, EntryReceipt, EntryWithdrawal, SlotMap
 from tests.protocols.scan.parties import changed, crossed, custodies, flipped, near, scan, tampered, twins, unharmed
 
 # Slot maps -----------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_nothing_is_shown():
 
 def test_flipped_planes_show_as_a_digest_that_platforms_refuse():
     """A plane altered between exchange and platform does not fit what members signed."""
-    from protocols.scan.messages import BlockPlanes
+    from protocols.scan.enrolling_messages import BlockPlanes
 
     rng = np.random.default_rng(15)
     protocol = scan()

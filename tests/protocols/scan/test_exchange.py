@@ -6,11 +6,7 @@ import pytest
 from protocols.base import IntegrityError, ReplayError, UnknownCase
 from protocols.ledger import decode
 from protocols.scan.client import Client
-from protocols.scan.messages import (
-    EntryReceipt,
-    Receipts,
-    SignedReceipt,
-)
+from protocols.scan.enrolling_messages import EntryReceipt, Receipts, SignedReceipt
 from tests.protocols.scan.answers import ZERO, with_entries
 from tests.protocols.scan.parties import changed, scan, tampered, unharmed
 

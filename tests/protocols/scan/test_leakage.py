@@ -14,17 +14,9 @@ import pytest
 from protocols.base import HushmatchError
 from protocols.ledger import decode
 from protocols.scan import entries as entries_module
+from protocols.scan.enrolling_messages import CheckOpening, CheckToss, SealedEntry
 from protocols.scan.entries import SHARES
-from protocols.scan.messages import (
-    CheckOpening,
-    CheckToss,
-    GateOpening,
-    MatchBits,
-    PartialDecryption,
-    ScanResults,
-    SealedEntry,
-    TripleCorrection,
-)
+from protocols.scan.matching_messages import GateOpening, MatchBits, PartialDecryption, ScanResults, TripleCorrection
 from protocols.scan.packing import unpack
 from protocols.scan.parameters import PRIMES
 from protocols.scan.sessions import Sessions

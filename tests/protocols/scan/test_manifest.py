@@ -6,9 +6,10 @@ import pytest
 from protocols.base import ConfigurationError, IntegrityError, MessageError, UnsafeThreshold
 from protocols.ledger import encode
 from protocols.scan import manifest as module
+from protocols.scan.founding_messages import Manifest, SignedManifest, SignedManifestPart
 from protocols.scan.manifest import Pinned
+from protocols.scan.matching_messages import ScanHeader
 from protocols.scan.member import Member
-from protocols.scan.messages import Manifest, ScanHeader, SignedManifest, SignedManifestPart
 from protocols.scan.parameters import PROTOCOL_VERSION, Parameters
 from protocols.scan.sealing import Identity, PublicKeys, Verifier, digest
 from tests.protocols.scan.parties import changed, flipped, scan, tampered

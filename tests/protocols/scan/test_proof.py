@@ -6,7 +6,7 @@ import pytest
 from protocols.base import IntegrityError, MessageError, ProofRefused, ReplayError, StaleVersion
 from protocols.ledger import decode
 from protocols.scan import checker, proof, sampling
-from protocols.scan.messages import ScanHeader, ScanResults, SignedHeader
+from protocols.scan.matching_messages import ScanHeader, ScanResults, SignedHeader
 from protocols.scan.parameters import PRIMES, Parameters
 from protocols.scan.proof_messages import ProofOpening, SignedRefusal
 from protocols.scan.sealing import Identity, Verifier

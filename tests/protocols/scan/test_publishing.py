@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 from protocols.base import IntegrityError, MessageError
-from protocols.scan.messages import (
-    PlaneShares,
-    SignedBlockDigest,
-)
+from protocols.scan.enrolling_messages import PlaneShares, SignedBlockDigest
 from tests.protocols.scan.answers import with_entries
 from tests.protocols.scan.parties import changed, tampered
 

@@ -5,10 +5,7 @@ import pytest
 
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.ledger import decode
-from protocols.scan.messages import (
-    MatchList,
-    SignedMatchList,
-)
+from protocols.scan.matching_messages import MatchList, SignedMatchList
 from protocols.scan.sealing import Identity
 from tests.protocols.scan.answers import with_entries
 from tests.protocols.scan.parties import changed, tampered, unharmed

@@ -3,7 +3,7 @@
 import pytest
 
 from protocols.base import IntegrityError, MessageError
-from protocols.scan.messages import EntryReceipt, SignedReceipt
+from protocols.scan.enrolling_messages import EntryReceipt, SignedReceipt
 from protocols.scan.sealing import PRIVATE_BYTES, Identity, Verifier
 
 RECEIPT = EntryReceipt("member-1", 1, 2, "accepted", [], [])

@@ -9,13 +9,7 @@ from protocols.scan import session as module
 from protocols.scan.comparison import rounds
 from protocols.scan.dealing import Stock, deal
 from protocols.scan.keys import KeyShare
-from protocols.scan.messages import (
-    GateOpening,
-    HeaderDigest,
-    MatchBits,
-    MatchList,
-    PartialDecryption,
-)
+from protocols.scan.matching_messages import GateOpening, HeaderDigest, MatchBits, MatchList, PartialDecryption
 from protocols.scan.packing import unpack
 from protocols.scan.parameters import FIELDS, T_BITS, WIDTH
 from protocols.scan.ring import ring_of

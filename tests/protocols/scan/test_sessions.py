@@ -7,7 +7,7 @@ from protocols.base import BudgetExceeded, IntegrityError, MessageError, ReplayE
 from protocols.ledger import decode
 from protocols.scan import budgets
 from protocols.scan import sessions as module
-from protocols.scan.messages import ScanHeader, ScanResults, SignedHeader
+from protocols.scan.matching_messages import ScanHeader, ScanResults, SignedHeader
 from protocols.scan.sealing import Identity, digest
 from tests.protocols.scan.answers import (
     ZERO,

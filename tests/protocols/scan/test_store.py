@@ -10,9 +10,10 @@ from protocols.base import MessageError, ReplayError, StaleVersion
 from protocols.ledger import decode
 from protocols.scan import enrolling
 from protocols.scan.checker import Checker
+from protocols.scan.enrolling_messages import EntryWithdrawal, SlotMap
 from protocols.scan.exchange import Exchange
+from protocols.scan.matching_messages import ScanResults, TripleSeed
 from protocols.scan.member import Member
-from protocols.scan.messages import EntryWithdrawal, ScanResults, SlotMap, TripleSeed
 from protocols.scan.store import Store, number_key, read_number
 from protocols.scan.wellformedness import EntryCheck
 from tests.protocols.scan.parties import PAIRS, flipped, planted, tampered, twins

@@ -10,8 +10,8 @@ from protocols.ledger import decode
 from protocols.scan import client as client_module
 from protocols.scan import wellformedness as module
 from protocols.scan.custody import Custody
+from protocols.scan.enrolling_messages import CheckCommitment, CheckOpening, CheckToss, EntryReceipt, EntryShares
 from protocols.scan.entries import SHARES, expand, seal_shares
-from protocols.scan.messages import CheckCommitment, CheckOpening, CheckToss, EntryReceipt, EntryShares
 from tests.protocols.scan.parties import changed, crossed, custodies, planted, scan, tampered, twins, unharmed
 
 GOOD = np.random.default_rng(3).integers(0, 2, 256).astype(np.uint64)
