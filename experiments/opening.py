@@ -53,7 +53,7 @@ class Config:
     seed: int = 1
     parameter_sets: tuple[str, ...] = ("INSECURE_TINY", "N4096")
     people: tuple[int, ...] = (1, 10, 50)
-    seconds: float = 60.0
+    seconds: float = 30.0
     entries: int = 1
     most: int = 4000  # cases that are sealed before it begins
 
