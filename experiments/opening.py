@@ -2,9 +2,9 @@
 
 A deployment's exchange and its three members as processes of this machine, and so many people at once in threads of
 this one. Each opens one case, from an address and over a connection of its own, comes again when it is asked to, and
-makes room for the next when the case is opened. `answer` is one
-request that was taken; `wait` counts from the first time a person asked, with all the times of being sent back, each
-counted in `refused` by the limit that said so. The members check cases and publish blocks meanwhile, as they do.
+makes room for the next when the case is opened. `answer` is one request that was taken; `wait` counts from the first
+time a person asked, with all the times of being sent back, each counted in `refused` by the limit that said so. The
+members check cases and publish blocks meanwhile, as they do.
 
 The people's own work is on the same processors, and counted as `people`; what a device does before it asks (sealing,
 stretching the PIN) is done before, or left out.
