@@ -6,15 +6,17 @@ import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
 from experiments.clips import decode, encode
-from hashing import UnreadableVideo, VideoTooLarge, VideoUnavailable, hash_video, is_video
-from hashing.decoding import Limits, open_video
+from hashing import UnreadableVideo, VideoTooLarge, VideoUnavailable, decoding, hash_video, is_video
+from hashing.decoding import LIMITS, Clip, Limits, open_video
 from tests.hashing import hostile, hostile_videos
 
 # Hashes every file in the folder given; prints name -> (outcome, message, seconds), and the peak of memory in MiB.
@@ -133,3 +135,17 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.
     with pytest.raises(VideoUnavailable, match=r"install \"hushmatch\[video\]\""):
         hash_video(hostile_videos.files()["h264.mp4"][0])
     assert hash_video(hostile_videos.files()["animated.gif"][0]).frames  # Pillow suffices
+
+
+def test_frames_are_checked_as_they_come_out_whatever_the_file_and_the_decoder_say() -> None:
+    def decoded(*frames: object, limits: Limits = LIMITS) -> tuple[int, Clip]:
+        clip = Clip()
+        stream = SimpleNamespace(average_rate=25, codec_context=SimpleNamespace(decode=lambda packet: frames))
+        stills = decoding._decoded(SimpleNamespace(demux=lambda _: iter([None])), stream, limits, clip)
+        return len(list(stills)), clip
+
+    whole = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), dtype=np.uint8))
+    count, clip = decoded(SimpleNamespace(is_corrupt=True), whole)
+    assert (count, clip.damaged) == (1, 1)  # what the decoder marks as damaged is passed over, and counted
+    with pytest.raises(VideoTooLarge, match="16 x 16"):
+        decoded(whole, limits=Limits(pixels=255))
