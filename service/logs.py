@@ -25,8 +25,6 @@ _FRAMES, _CAUSES = 8, 4
 class Event(StrEnum):
     """All that is logged."""
 
-    STARTED = "started"
-    STOPPED = "stopped"
     REQUEST = "request"
     INCIDENT = "incident"
     STORAGE_FAILED = "storage failed"

@@ -35,7 +35,6 @@ Handle = Annotated[bytes, Meta(min_length=16, max_length=16, extra_json_schema={
 File = Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 
 CaseState = Literal["received", "active", "refused", "withdrawn", "deleted"]
-EntryState = Literal["received", "accepted", "refused", "withdrawn"]
 MediaKind = Literal["photo", "video"]
 Verdict = Literal["blocked", "not blocked", "pending review"]
 

@@ -81,11 +81,6 @@ class Blind(Protocol):
         """Its own, and the fields of `Parameters`."""
         return super().options() | {field.name for field in fields(Parameters)} - {"bits", "threshold"}
 
-    @property
-    def broken_slots(self) -> set[int]:
-        """Slots that a platform reported because their entry did not open as it must."""
-        return set(self._exchange.broken)
-
     def enroll(self, cases: Sequence[str], hashes: Hashes, margins: Margins | None = None) -> None:
         """As every protocol's. What is enrolled without margins is found less often."""
         with self._knowing(margins):

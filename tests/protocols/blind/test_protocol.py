@@ -142,4 +142,4 @@ def test_entries_reported_as_broken_are_known_to_the_exchange(rng):
     p.enroll(["a", "b"], bank, margins)
     p._platform._entries[0, 20] ^= 1
     assert [pair.case for pair in p.match(bank, margins)] == ["b"]
-    assert p.broken_slots == {0}
+    assert p._exchange.broken == {0}
