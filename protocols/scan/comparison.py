@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numpy.typing import NDArray
 
 from protocols.base import ReplayError
 from protocols.ledger import as_array
@@ -171,12 +170,3 @@ class Comparison:
         else:
             pairs = len(self._level) // 2
             self._inputs = [(self._level[2 * i], self._level[2 * i + 1]) for i in range(pairs)]
-
-
-def run(left: Comparison, right: Comparison) -> NDArray[np.uint64]:
-    """Both sides in turn, and the match bits: for tests and vectors."""
-    while left._inputs:
-        mine, theirs = left.opening(), right.opening()
-        left.receive(theirs.data.cast("B"))
-        right.receive(mine.data.cast("B"))
-    return left.result() ^ right.result()

@@ -37,9 +37,6 @@ class Store:
         """The table of that name; made empty when first asked for."""
         return self._tables.setdefault(name, {})
 
-    def commit(self) -> None:
-        """Make everything so far durable."""
-
 
 def number_key(value: int) -> bytes:
     """A key for a number, 8 bytes."""
