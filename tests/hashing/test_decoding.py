@@ -149,3 +149,12 @@ def test_frames_are_checked_as_they_come_out_whatever_the_file_and_the_decoder_s
     assert (count, clip.damaged) == (1, 1)  # what the decoder marks as damaged is passed over, and counted
     with pytest.raises(VideoTooLarge, match="16 x 16"):
         decoded(whole, limits=Limits(pixels=255))
+
+
+def test_a_codec_that_is_not_on_the_list_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = next(data for data, outcome in hostile_videos.files().values() if outcome == hostile_videos.FINE)
+    with open_video(source):
+        pass
+    monkeypatch.setattr(decoding, "CODECS", ("another",))
+    with pytest.raises(UnreadableVideo, match="coded in"), open_video(source):
+        pass

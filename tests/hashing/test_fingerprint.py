@@ -25,3 +25,15 @@ def test_margins_are_packed_where_every_fingerprint_has_them_and_must_fit():
     assert "1.0" not in repr(known[0])
     with pytest.raises(FingerprintError, match="margins"):
         Fingerprint("phash", bytes(8), margins=np.zeros(256))
+
+
+def test_a_match_needs_one_algorithm_a_near_hash_and_quality_on_both_sides():
+    def print_of(bits, quality=50):
+        return Fingerprint.from_bits(np.arange(256) < bits, "pdq", quality)
+
+    assert print_of(0).matches(print_of(31))
+    assert not print_of(0).matches(print_of(32))
+    assert not print_of(0, 49).matches(print_of(0))
+    assert not print_of(0).matches(print_of(0, 49))
+    with pytest.raises(FingerprintError, match="cannot be compared"):
+        print_of(0).matches(Fingerprint("phash", bytes(8)))
