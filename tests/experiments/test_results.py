@@ -4,6 +4,7 @@ import csv
 import os
 import platform
 import socket
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -86,3 +87,24 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 def test_quartiles_are_in_order(samples):
     row = results.quartiles(samples, "ns")
     assert min(samples) <= row["ns_q1"] <= row["ns"] <= row["ns_q3"] <= max(samples)
+
+
+def test_a_result_says_whether_the_code_was_changed_since_its_commit(tmp_path, monkeypatch):
+    def git(*arguments):
+        names = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+        done = subprocess.run(["git", "-C", tmp_path, *names, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    code, number = tmp_path / "experiments" / "results.py", tmp_path / "number.csv"
+    monkeypatch.setattr(results, "__file__", str(code))
+    code.parent.mkdir()
+    assert results._commit() == ("unknown", True)
+    for path in (code, number):
+        path.write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "all")
+    number.write_text("2")  # results do not count
+    assert results._commit() == (git("rev-parse", "HEAD"), False)
+    code.write_text("2")
+    assert results._commit() == (git("rev-parse", "HEAD"), True)
