@@ -212,7 +212,6 @@ def test_a_tampered_map_is_not_kept():
 def test_tables_and_counters():
     store = Store()
     store.table("a")[b"k"] = b"v"
-    store.commit()
     assert store.table("a") == {b"k": b"v"}
     assert not store.table("b")
     assert repr(store) == "<Store>"
