@@ -13,7 +13,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make tables       write THREAT_MODEL.md's tables anew from the protocols' messages"
 	@echo "make bench        what privacy costs on this machine: every protocol side by side, and the scan by stage"
-	@echo "make results      run all experiments in full, into experiments/results (an hour)"
+	@echo "make results      run all experiments in full, into experiments/results (an hour and a half)"
 	@echo "make report       run all experiments quickly and write out/report.html, one self-contained page"
 	@echo "make notebooks    run the notebooks and keep their outputs"
 	@echo "make constraints  write constraints.txt anew from pyproject.toml, newest versions"

@@ -44,6 +44,16 @@ class Mode(IntEnum):
         return b"OPRFV1-" + bytes([self]) + b"-ristretto255-SHA512"
 
 
+def derive_key_pair(seed: bytes, info: bytes, mode: Mode) -> tuple[bytes, bytes]:
+    """(skS, pkS) from 32 secret bytes and a public string: RFC 9497, 3.2.1."""
+    material = seed + len(info).to_bytes(2) + info
+    for counter in range(256):
+        key = group.hash_to_scalar(material + bytes([counter]), b"DeriveKeyPair" + mode.context)
+        if any(key):
+            return key, public_key(key)
+    raise IntegrityError("no key comes out of this seed")
+
+
 def public_key(key: bytes) -> bytes:
     """k * G."""
     return group.multiply_base(_row(key)).tobytes()

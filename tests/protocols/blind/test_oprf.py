@@ -27,6 +27,13 @@ def rows(text):
     return np.frombuffer(b"".join(many(text)), np.uint8).reshape(-1, 32)
 
 
+@pytest.mark.parametrize("mode", VECTORS["modes"], ids=lambda mode: mode["mode"])
+def test_key_derivation_of_rfc_9497(mode):
+    key, public = oprf.derive_key_pair(*map(bytes.fromhex, (VECTORS["Seed"], VECTORS["KeyInfo"])), Mode[mode["mode"]])
+    assert key.hex() == mode["skSm"]
+    assert public.hex() == mode.get("pkSm", public.hex())
+
+
 @pytest.mark.parametrize(("mode", "vector"), CASES)
 def test_evaluation_of_rfc_9497(mode, vector):
     kind, key = Mode[mode["mode"]], bytes.fromhex(mode["skSm"])
