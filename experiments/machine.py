@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from blake3 import blake3
@@ -52,6 +54,35 @@ def kernels(repeats: int) -> Row:
     inverse = _seconds(lambda: field.inverse(polynomial), repeats)
     row |= quartiles([each * 1e6 for each in forward], "forward_transform_us")
     return row | quartiles([each * 1e6 for each in inverse], "inverse_transform_us")
+
+
+def both_processors(repeats: int, seconds: float = 0.5) -> Row:
+    """How much faster two processes are than one at what needs no memory, and at reading memory: 2 where nothing is
+    shared. No program gains more by a second worker.
+    """
+    gains: dict[str, list[float]] = {"multiplying": [], "reading": []}
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as two:
+        list(two.map(_calls, gains, [0.0, 0.0]))  # both have started
+        for _ in range(repeats):
+            for what, gain in gains.items():
+                alone = two.submit(_calls, what, seconds).result()
+                gain.append(sum(two.map(_calls, [what, what], [seconds, seconds])) / alone)
+    return quartiles(gains["multiplying"], "two_multiplying_over_one") | quartiles(
+        gains["reading"], "two_reading_over_one"
+    )
+
+
+def _calls(what: str, seconds: float) -> float:
+    """How often a second this process multiplies matrices of 0.5 MB, or reads 128 MB."""
+    matrix, large = np.ones((256, 256)), np.ones(1 << 24)
+    work: Callable[[], object] = (lambda: matrix @ matrix) if what == "multiplying" else (lambda: large @ large)
+    with threadpool_limits(1):
+        work()
+        calls, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < seconds:
+            work()
+            calls += 1
+    return calls / spent if spent else 0.0
 
 
 def _seconds(work: Callable[[], object], repeats: int) -> list[float]:

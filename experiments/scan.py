@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from experiments import plots
 from experiments.attacks.common import random_hashes
 from experiments.lab import Lab
-from experiments.machine import kernels, measure_machine
+from experiments.machine import both_processors, kernels, measure_machine
 from experiments.results import Findings, Result, Row, quartiles
 from protocols import Match, create
 from protocols.scan import Scan
@@ -66,7 +66,10 @@ def run(config: Config, lab: Lab) -> Findings:
         tables={name: [] for name in ("stages", "totals", "agreement", "wire", "enrolling", "workers", "machine")}
     )
     findings.tables["machine"].append(
-        measure_machine() | _tile_rate(config, max(config.batches)) | kernels(config.repeats)
+        measure_machine()
+        | _tile_rate(config, max(config.batches))
+        | kernels(config.repeats)
+        | both_processors(config.repeats)
     )
     findings.tables["enrolling"].append(_enrolling(config, rng))
     grid = [
@@ -183,17 +186,21 @@ def _plaintext(findings: Findings, config: Config, bank: NDArray[np.uint8], quer
 
 
 def _workers(config: Config, scan: Scan, queries: NDArray[np.uint8], point: Row) -> list[Row]:
-    """Seconds from call to answer, by workers: for a whole batch, and for one query, padded to a batch."""
-    rows = []
-    for workers, asked in product_of((1, config.processors), (len(queries), 1)):
-        scan.workers = workers
-        wall = []
-        for _ in range(config.repeats):
+    """Seconds from call to answer, by workers: for a whole batch, and for one query, padded to a batch.
+
+    Workers take turns, so that other work on the machine slows both down.
+    """
+    wall: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for _ in range(config.repeats):
+        for workers, asked in product_of((1, config.processors), (len(queries), 1)):
+            scan.workers = workers
             start = time.perf_counter()
             scan.match(queries[:asked])
-            wall.append(time.perf_counter() - start)
-        rows.append(point | {"workers": workers, "queries": asked} | quartiles(wall, "wall_seconds"))
-    return rows
+            wall[workers, asked].append(time.perf_counter() - start)
+    return [
+        point | {"workers": workers, "queries": asked} | quartiles(seconds, "wall_seconds")
+        for (workers, asked), seconds in wall.items()
+    ]
 
 
 def _enrolling(config: Config, rng: np.random.Generator) -> Row:
@@ -251,6 +258,8 @@ def _headline(findings: Findings, config: Config) -> Row:
         headline[f"speed-up by {config.processors} workers: {method}"] = (
             seconds[1, middle] / seconds[config.processors, middle]
         )
+    headline["two processes over one, multiplying"] = machine["two_multiplying_over_one"]
+    headline["two processes over one, reading memory"] = machine["two_reading_over_one"]
     for key in ("bank_bytes_an_entry", "peak_memory_gib"):
         headline[key] = totals["scan", largest, middle][key]
     headline["disagreements with plaintext"] = sum(row["disagreements"] for row in findings.tables["agreement"])
