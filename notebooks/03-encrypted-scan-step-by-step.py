@@ -21,7 +21,7 @@
 # %%
 import numpy as np
 
-from experiments.attacks.common import case_at, random_hashes, remember, shares_at
+from experiments.attacks.common import case_at, random_hashes, remember_shares, shares_at
 from experiments.notebook import table
 from hashing import hamming
 from protocols import create
@@ -65,7 +65,7 @@ bool(np.array_equal(first + second + third, b)), third[:3]
 
 # %%
 protocol = create("scan", lanes=1, record=True, workers=1)
-seen_by_a = remember(protocol._members[1].sessions, "_planes")
+seen_by_a = remember_shares(protocol._members[1])
 protocol.enroll([f"case-{number}" for number in range(len(bank))], bank)
 protocol.match(uploads)
 

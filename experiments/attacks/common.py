@@ -73,6 +73,21 @@ def remember(role: Any, method: str) -> list[Any]:
     return seen
 
 
+def remember_shares(member: Any) -> list[NDArray[np.uint64]]:
+    """Make a member of `scan` curious: a list that fills with its bit planes of each batch that it answers as A."""
+    seen: list[NDArray[np.uint64]] = []
+    sessions = member.sessions
+    inner = sessions.receive_partial
+
+    @functools.wraps(inner)
+    def curious(sender: int, message: Any) -> None:
+        inner(sender, message)
+        seen.append(sessions._sessions[message.session].planes)
+
+    sessions.receive_partial = curious
+    return seen
+
+
 def case_at(protocol: Any, slots: list[int]) -> list[str]:
     """Whose entries stand at these slots of block 0 of a `scan`: what the exchange knows."""
     exchange = protocol._exchange
@@ -82,7 +97,7 @@ def case_at(protocol: Any, slots: list[int]) -> list[str]:
 def shares_at(seen: list[NDArray[np.uint64]], slots: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A member's shares of the aligned distances in these slots, (queries, slots), out of its batches' bit planes.
 
-    seen: what its `_planes` returned, (batch, 10, 5, words) each: bit r of word c stands for coefficient r*words + c.
+    seen: by `remember_shares`, (batch, 10, 5, words) each: bit r of word c stands for coefficient r*words + c.
     """
     planes = np.concatenate(seen)
     place, field = np.divmod(slots, FIELDS)

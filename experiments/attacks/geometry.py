@@ -16,7 +16,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments import plots
-from experiments.attacks.common import Config, case_at, random_hashes, remember, runnable, shares_at, verdict
+from experiments.attacks.common import (
+    Config,
+    case_at,
+    random_hashes,
+    remember,
+    remember_shares,
+    runnable,
+    shares_at,
+    verdict,
+)
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
 from hashing.fingerprint import hamming
@@ -95,7 +104,7 @@ def _scan_view(bank: NDArray[np.uint8], uploads: NDArray[np.uint8]) -> Matrix:
     """The values that member 1, as A, holds after decryption, slot by slot: its shares of the distances."""
     protocol: Any = create("scan", bits=BITS, threshold=0, lanes=1, workers=1)
     protocol.enroll([f"case-{number}" for number in range(len(bank))], bank)
-    seen = remember(protocol._members[1].sessions, "_planes")
+    seen = remember_shares(protocol._members[1])
     protocol.match(uploads)
     slots = protocol._members[1].custody.blocks[0].slots
     order = case_at(protocol, slots.tolist())
