@@ -62,6 +62,10 @@ Margins = NDArray[np.floating]
 Progress = Callable[[str, int, int], None]
 
 
+def quiet(what: str, done: int, total: int) -> None:
+    """Progress that nobody is told."""
+
+
 class InputError(HushmatchError, ValueError):
     """An argument is wrong; the message names the field, what it was and what was expected."""
 
@@ -166,7 +170,7 @@ class Protocol(ABC):
         self.bits = bits
         self.threshold = threshold
         self.ledger = Ledger(self.messages, record=record)
-        self._progress: Progress = progress or (lambda what, done, total: None)
+        self._progress: Progress = progress or quiet
         self._cases: set[str] = set()
 
     @classmethod

@@ -33,6 +33,7 @@ from protocols.base import (
     ProtocolError,
     ReplayError,
     StaleVersion,
+    quiet,
 )
 from protocols.scan import matching
 from protocols.scan.ceremony import read_committee_key
@@ -60,10 +61,6 @@ _SYNC_SECONDS = 60.0
 _UPLOAD_BYTES = 1 << 28
 _NAME_CHARACTERS = 1000
 _PAUSE = 2.0
-
-
-def _quiet(what: str, done: int, total: int) -> None:
-    """No progress."""
 
 
 class PlatformRole(Role):
@@ -118,7 +115,7 @@ class PlatformRole(Role):
             self._checker = Checker(self.bare_identity, self.pinned, parameters, key, self._blocks, store=self.store)
         return self._checker
 
-    def sync(self, tell: Progress = _quiet) -> int:
+    def sync(self, tell: Progress = quiet) -> int:
         """Fetch blocks that are new, going on where it was interrupted; how many. Raises HushmatchError."""
         bank, fetched = self.connect().bank, 0
         for signed in self._exchange.call("GET", "/bank", kind=Bank).blocks:
@@ -150,7 +147,7 @@ class PlatformRole(Role):
 
     # Scanning ----------------------------------------------------------------------------------------------------
 
-    def scan(self, hashes: NDArray[np.uint8], tell: Progress = _quiet) -> list[tuple[int, bytes]]:
+    def scan(self, hashes: NDArray[np.uint8], tell: Progress = quiet) -> list[tuple[int, bytes]]:
         """(row, handle) of every match of hashes (Q, bits/8) with the bank as it is now. Raises HushmatchError."""
         found: list[tuple[int, bytes]] = []
         with self._scanning, threadpool_limits(1, user_api="blas"):
@@ -262,7 +259,7 @@ class PlatformRole(Role):
 
     # Uploads -----------------------------------------------------------------------------------------------------
 
-    def check(self, paths: Sequence[str | CheckUpload], tell: Progress = _quiet) -> Checked:
+    def check(self, paths: Sequence[str | CheckUpload], tell: Progress = quiet) -> Checked:
         """Compare files, or uploads in memory, with the bank; the hook is called for each sighting.
 
         Raises HushmatchError.

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from hashing import Fingerprint, HashingError, fingerprints_to_enroll, is_video, pack, video_to_enroll
 from hashing.decoding import LIMITS
-from protocols.base import InputError, IntegrityError, Progress
+from protocols.base import InputError, IntegrityError, Progress, quiet
 from protocols.ledger import Message, decode
 from protocols.scan.client import Client
 from protocols.scan.enrolling_messages import EntryReceipt, SealedEntry
@@ -60,7 +60,7 @@ class Device:
         paths: Sequence[str],
         adult: bool,
         variants: str = "none",
-        tell: Progress = lambda what, done, total: None,
+        tell: Progress = quiet,
         wait: float = 60.0,
     ) -> Opened:
         """Open a case for photos and videos; wait so many seconds for it to become active, and check the receipts.

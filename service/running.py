@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from protocols.base import Progress
+from protocols.base import Progress, quiet
 from service.checker import PlatformRole
 from service.config import Settings, address, passphrase
 from service.errors import Unavailable
@@ -19,10 +19,6 @@ from service.role import open_folder
 from service.web import Health
 
 _FOREIGN = "its name is not UTF-8; rename it"
-
-
-def _quiet(what: str, done: int, total: int) -> None:
-    """No progress."""
 
 
 class Running:
@@ -35,7 +31,7 @@ class Running:
         self._peer = Peer(f"http://{host}:{port}", me.name, pinned.parties[me.name], me, timeout=3600.0)
         self._peer.call("GET", "/health", kind=Health)
 
-    def check(self, paths: Sequence[str], tell: Progress = _quiet) -> Checked:
+    def check(self, paths: Sequence[str], tell: Progress = quiet) -> Checked:
         """As `PlatformRole.check`, of files on a disk that both see; one whose name is not UTF-8 is refused."""
         given = [os.path.abspath(path) for path in paths]
         foreign = [path for path in given if re.search("[\ud800-\udfff]", path)]  # what is not UTF-8, by `os.fsdecode`
@@ -47,7 +43,7 @@ class Running:
         """As `PlatformRole.check`, of one upload."""
         return self._peer.call("POST", "/upload", CheckUpload(name, media), kind=Checked)
 
-    def sync(self, tell: Progress = _quiet) -> int:
+    def sync(self, tell: Progress = quiet) -> int:
         """As `PlatformRole.sync`."""
         return self._peer.call("POST", "/sync", kind=Synced).fetched
 

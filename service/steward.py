@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from protocols.base import HushmatchError, IntegrityError, ProtocolError
+from protocols.base import HushmatchError, IntegrityError, ProtocolError, quiet
 from protocols.ledger import decode
 from protocols.scan import enrolling, founding
 from protocols.scan.enrolling_messages import (
@@ -262,7 +262,7 @@ class Steward:
             present,  # type: ignore[arg-type]
             slot_map,
             keepers,  # type: ignore[arg-type]
-            lambda what, done, total: None,
+            quiet,
             role.pinned.manifest.proofs,
         )
 
