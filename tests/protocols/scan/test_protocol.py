@@ -1,5 +1,7 @@
 """The whole scan against plaintext: every pair of members, lanes, threshold, and everything that happens to a bank."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -225,6 +227,18 @@ def test_two_workers_and_batches_give_the_same():
     queries = np.array([near(rng, bank[i], int(rng.integers(4, 8))) for i in range(0, 1300, 40)])
     assert len(protocol._checker.blocks) == 2
     assert protocol.match(queries) == oracle.match(queries)
+
+
+def test_workers_hand_the_interpreters_lock_over_quickly_and_only_then():
+    before, during = sys.getswitchinterval(), []
+    protocol = scan(progress=lambda what, done, total: during.append((what, sys.getswitchinterval())))
+    bank = np.random.default_rng(34).integers(0, 256, (2, 32), dtype=np.uint8)
+    protocol.enroll(["a", "b"], bank)
+    protocol.match(bank)
+    scanning = [interval for what, interval in during if what == "scanning"]
+    assert scanning == [pytest.approx(1e-4)]
+    assert {interval for what, interval in during if what != "scanning"} == {before}
+    assert sys.getswitchinterval() == before
 
 
 @pytest.mark.parametrize(
