@@ -9,9 +9,11 @@ SHA-256 of the key.
 A wrong PIN is answered after 1, 2, 4 ... 60 seconds, counted by case and address. There is no lock: knowing a number
 must not let anybody keep its person from withdrawing. A right one counts for no limit and is never delayed.
 
-NOT protected: the delay slows one connection down; many at once are held back by the limits on requests, and by 2^40
-PINs. Whoever has a number and its PIN, or the PIN's key, is the person. A client that does not stretch leaves a reader
-of the database who knows the number 2^40 cheap guesses; the exchange cannot tell.
+NOT protected: delay and limits slow down who waits for an answer. As a right PIN is answered at once and under no
+limit, whoever takes silence or LimitReached for a no tries as many keys as the exchange answers. What holds is that a
+number has 80 bits, and that each of 2^40 PINs of a known one takes a scrypt. Whoever has a number and its PIN, or the
+PIN's key, is the person. A client that does not stretch leaves a reader of the database who knows the number 2^40 cheap
+guesses; the exchange cannot tell.
 """
 
 from __future__ import annotations
