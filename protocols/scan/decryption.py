@@ -51,7 +51,6 @@ def mask_row(
     factor, ratio, x = np.empty((2, n)), np.empty((2, n)), np.empty((1, n))
     share = np.empty(lanes * n, dtype=np.uint64)
     below = _read_first(c1, row, factor, ratio, forwards, primes)
-    masked[row] = 0
     for lane in range(lanes):
         for i in range(2):
             p = primes[i]

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from protocols.ledger import MessageError, as_array
 from protocols.scan.parameters import PRIMES, RESIDUE_BITS
+from protocols.scan.vectors import LINE, prefetch
 
 Words = NDArray[np.uint64]
 _MASK = np.uint64((1 << RESIDUE_BITS) - 1)
 
+
+AHEAD = 4  # pieces of memory that are asked for before they are due
 
 _U1, _U45, _U63, _U64, _SIX = (np.uint64(value) for value in (1, 45, 63, 64, 6))
 _WHOLE = np.uint64(64 - RESIDUE_BITS)  # a residue that starts at most this far into a word lies in it whole
@@ -29,15 +32,19 @@ _WHOLE = np.uint64(64 - RESIDUE_BITS)  # a residue that starts at most this far 
 def pack_rows(residues: Any, words: Any, part: int, first: int, p: int) -> None:
     """Pack centred residues (count, rows * columns): rows first, first + 1, ... of polynomial `part` of each.
 
-    words: (count, parts, 45, columns), zero where nothing was packed yet. Unsigned indices keep checks for
-    wrap-around out of the inner loops, so that they vectorise.
+    words: (count, parts, 45, columns); whatever stood there is overwritten, if the rows before `first` were packed
+    before. Unsigned indices keep checks for wrap-around out of the inner loops, so that they vectorise.
     """
     columns, part_ = np.uint64(words.shape[3]), np.uint64(part)
     for poly in range(len(residues)):
         for r in range(residues.shape[1] // words.shape[3]):
             bit = _U45 * np.uint64(first + r)
             word, shift, start = bit >> _SIX, bit & _U63, np.uint64(r) * columns
-            if shift <= _WHOLE:
+            if shift == 0:
+                for c in range(columns):
+                    value = np.int64(residues[poly, start + c])
+                    words[poly, part_, word, c] = np.uint64(value + (p & (value >> 63)))
+            elif shift <= _WHOLE:
                 for c in range(columns):
                     value = np.int64(residues[poly, start + c])
                     words[poly, part_, word, c] |= np.uint64(value + (p & (value >> 63))) << shift
@@ -47,7 +54,7 @@ def pack_rows(residues: Any, words: Any, part: int, first: int, p: int) -> None:
                     value = np.int64(residues[poly, start + c])
                     canonical = np.uint64(value + (p & (value >> 63)))
                     words[poly, part_, word, c] |= canonical << shift
-                    words[poly, part_, word + _U1, c] |= canonical >> back
+                    words[poly, part_, word + _U1, c] = canonical >> back
 
 
 def readonly(dimensions: int) -> types.Array:
@@ -62,11 +69,21 @@ def readonly(dimensions: int) -> types.Array:
     error_model="numpy",
 )
 def unpack_rows(words: Any, residues: Any, part: int, first: int, p: int) -> bool:
-    """Undo `pack_rows`. Whether every residue is below p."""
+    """Undo `pack_rows`. Whether every residue is below p.
+
+    Polynomials of a part lie far from each other: each is asked for while those before it are unpacked.
+    """
     columns, part_ = np.uint64(words.shape[3]), np.uint64(part)
     half = p >> 1
     invalid = np.int64(0)
+    flat, apart = words.reshape(-1), words.shape[1] * words.shape[2] * words.shape[3]
+    last = first + residues.shape[1] // words.shape[3]
+    begin = (RESIDUE_BITS * part + (RESIDUE_BITS * first >> 6)) * words.shape[3]
+    end = (RESIDUE_BITS * part + (RESIDUE_BITS * last + 63 >> 6)) * words.shape[3]
     for poly in range(len(residues)):
+        if poly + AHEAD < len(residues):
+            for at in range(begin + (poly + AHEAD) * apart, end + (poly + AHEAD) * apart, LINE):
+                prefetch(flat, at)
         for r in range(residues.shape[1] // words.shape[3]):
             bit = _U45 * np.uint64(first + r)
             word, shift, start = bit >> _SIX, bit & _U63, np.uint64(r) * columns
@@ -92,7 +109,6 @@ def pack(residues: NDArray[np.float64], out: Words | None = None) -> Words:
     """
     *shape, n = residues.shape
     words = np.empty((*shape, RESIDUE_BITS, n // 64), dtype=np.uint64) if out is None else out
-    words[:] = 0
     for index, p in enumerate(PRIMES):
         rows = np.ascontiguousarray(residues[index]).reshape(-1, n)
         pack_rows(rows, words[index].reshape(-1, 1, RESIDUE_BITS, n // 64), 0, 0, p)

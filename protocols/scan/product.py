@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from protocols.base import ConfigurationError
-from protocols.scan.packing import Words, pack_rows, unpack_rows
+from protocols.scan.packing import AHEAD, Words, pack_rows, unpack_rows
 from protocols.scan.parameters import FIELDS, PRIMES, RESIDUE_BITS, WIDTH, Parameters
 from protocols.scan.ring import Residues, reduce, ring_of
 from protocols.scan.sums import BREAK_EVEN, places, signed_sums
+from protocols.scan.vectors import LINE, prefetch
 
 TILE_ROWS = 4  # of 64 rows of a packed polynomial: with n = 4096 a tile of 256 planes is 512 KiB
 
@@ -62,8 +63,12 @@ def check_exactness(xp: ModuleType | Any = np, bits: int = 256) -> None:
 
 @njit("void(f8[:,::1], f8[:,:,:,::1], i8, i8, i8, f8[::1], f8)", cache=True, nogil=True, error_model="numpy")
 def _finish(tile: Any, zeros: Any, prime: int, part: int, start: int, constants: Any, p: float) -> None:
-    p_inverse = 1.0 / p
+    p_inverse, flat, apart = 1.0 / p, zeros.reshape(-1), zeros.shape[1] * zeros.shape[2] * zeros.shape[3]
+    begin = (prime * zeros.shape[2] + part) * zeros.shape[3] + start
     for q in range(len(tile)):
+        if q + AHEAD < len(tile):
+            for at in range(tile.shape[1] // LINE):
+                prefetch(flat, begin + (q + AHEAD) * apart + at * LINE)
         zero = zeros[q, prime, part]
         for c in range(tile.shape[1]):
             tile[q, c] = reduce(tile[q, c] + zero[start + c] + constants[q], p, p_inverse)
@@ -101,8 +106,8 @@ def scan_block(
     left, where = signs(hashes), places(hashes)
     constants = query_constants(hashes, parameters)
     nothing = np.zeros(batch)
-    c1 = np.zeros((batch, 2, RESIDUE_BITS, columns), dtype=np.uint64)
-    c0 = np.zeros((batch, 2 * lanes, RESIDUE_BITS, columns), dtype=np.uint64)
+    c1 = np.empty((batch, 2, RESIDUE_BITS, columns), dtype=np.uint64)
+    c0 = np.empty((batch, 2 * lanes, RESIDUE_BITS, columns), dtype=np.uint64)
     tile = np.empty((parameters.bits, TILE_ROWS * columns))
     out = np.empty((batch, TILE_ROWS * columns))
     for index, p in enumerate(PRIMES):

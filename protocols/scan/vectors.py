@@ -16,6 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 WIDTH = 8
+LINE = 8  # numbers of 64 bits in a line of the cache
 
 _IR = ir.VectorType(ir.DoubleType(), WIDTH)
 _LANE = ir.IntType(32)
@@ -43,6 +44,22 @@ class VectorModel(models.PrimitiveModel):
 def _place(context: Any, builder: ir.IRBuilder, array_type: Any, array: Any, index: Any) -> Any:
     data = cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
     return builder.bitcast(builder.gep(data, [index]), _IR.as_pointer())
+
+
+@intrinsic
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Have the processor fetch the line of array[index], contiguous and 1-d, into its nearest cache, and go on."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0]).data
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        read, nearest, of_data = ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)
+        builder.call(function, [builder.bitcast(builder.gep(data, [arguments[1]]), byte), read, nearest, of_data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
 
 
 @intrinsic
