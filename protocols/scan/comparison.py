@@ -62,25 +62,32 @@ def corrections(seed_a: bytes, seed_b: bytes, out: Words) -> Words:
     return out
 
 
-@njit("void(u8[::1], u8[::1], u8[::1], u8[::1], u8[:,::1])", cache=True, nogil=True)
-def _mask(x: Any, y: Any, a: Any, b: Any, out: Any) -> None:
+@njit("void(u8[::1], u8[::1], u8[:,::1], u8[:,::1])", cache=True, nogil=True)
+def _mask(x: Any, y: Any, masks: Any, out: Any) -> None:
     for i in range(len(x)):
-        out[0, i] = x[i] ^ a[i]
-        out[1, i] = y[i] ^ b[i]
+        out[0, i] = x[i] ^ masks[0, i]
+        out[1, i] = y[i] ^ masks[1, i]
 
 
 _WORDS = types.uint64[::1]
+_ROWS = types.uint64[:, ::1]
 
 
-@njit(
-    types.void(types.uint64[:, ::1], readonly(2), _WORDS, _WORDS, readonly(1), types.uint64, _WORDS),
-    cache=True,
-    nogil=True,
-)
-def _multiply(mine: Any, theirs: Any, a: Any, b: Any, c: Any, first: Any, out: Any) -> None:
+@njit(types.void(_ROWS, readonly(2), _ROWS, readonly(1), types.uint64, _WORDS), cache=True, nogil=True)
+def _multiply(mine: Any, theirs: Any, masks: Any, c: Any, first: Any, out: Any) -> None:
+    """This side's share of a gate whose masked inputs both have opened."""
     for i in range(len(out)):
         d, e = mine[0, i] ^ theirs[0, i], mine[1, i] ^ theirs[1, i]
-        out[i] = (d & e & first) ^ (d & b[i]) ^ (e & a[i]) ^ c[i]
+        out[i] = (d & e & first) ^ (d & masks[1, i]) ^ (e & masks[0, i]) ^ c[i]
+
+
+@njit(types.void(_ROWS, readonly(2), _ROWS, readonly(1), types.uint64, _WORDS, _WORDS, _WORDS), cache=True, nogil=True)
+def _carry(mine: Any, theirs: Any, masks: Any, c: Any, first: Any, plane: Any, borrow: Any, difference: Any) -> None:
+    """A borrow's gate, its borrow out in place of the one in, and the next bit's difference, complemented at A."""
+    for i in range(len(borrow)):
+        d, e = mine[0, i] ^ theirs[0, i], mine[1, i] ^ theirs[1, i]
+        borrow[i] ^= (d & e & first) ^ (d & masks[1, i]) ^ (e & masks[0, i]) ^ c[i]
+        difference[i] = plane[i] ^ borrow[i] ^ first
 
 
 class Comparison:
@@ -93,7 +100,7 @@ class Comparison:
     def __init__(
         self, parameters: Parameters, planes: Words, first: bool, seed: bytes, corrected: Words | None
     ) -> None:
-        """planes: (WIDTH, words) bit planes of this side's shares, lowest first. first: whether this is A.
+        """planes: (WIDTH, words) bit planes of this side's shares, lowest first, each contiguous. first: if this is A.
 
         seed, corrected: this side's deal; `corrected` (gates, words) is B's, None for A.
         """
@@ -103,12 +110,12 @@ class Comparison:
         self._corrected = corrected
         self.round = 0
         self._gate = 0
-        self._borrow = np.zeros_like(planes[0])
         self._kappa = parameters.kappa
         self._bit = 0
+        self._borrow, self._difference = np.zeros_like(planes[0]), planes[0] ^ self._ones
         self._level: list[Words] = []
         self._inputs: list[tuple[Words, Words]] = []
-        self._open: list[tuple[Words, Words, Words, Words]] = []
+        self._open: list[tuple[Words, Words, Words]] = []
         self._prepare()
 
     def __repr__(self) -> str:
@@ -122,13 +129,14 @@ class Comparison:
         out = np.empty((len(self._inputs), 2, words), dtype=np.uint64)
         for index, (x, y) in enumerate(self._inputs):
             if self._corrected is None:
-                a, b, c = self._stream.words(3, words)
+                masks = self._stream.words(3, words)
+                c = masks[2]
             else:
-                a, b = self._stream.words(2, words)
+                masks = self._stream.words(2, words)
                 c = self._corrected[self._gate]
             self._gate += 1
-            _mask(x, y, a, b, out[index])
-            self._open.append((out[index], a, b, c))
+            _mask(x, y, masks, out[index])
+            self._open.append((out[index], masks, c))
         return out
 
     def receive(self, theirs: memoryview) -> None:
@@ -137,20 +145,22 @@ class Comparison:
             raise ReplayError("comparison: an opening came out of turn")
         shape = (len(self._open), 2, self._planes.shape[1])
         opened = as_array(theirs, np.uint64, shape, "gate openings")
-        outputs = []
-        for (mine, a, b, c), other in zip(self._open, opened, strict=True):
-            out = np.empty_like(a)
-            _multiply(mine, other, a, b, c, self._ones, out)
-            outputs.append(out)
+        if self._bit < WIDTH - 1:
+            self._bit += 1
+            self._difference = np.empty_like(self._borrow)
+            (mine, masks, c), plane = self._open[0], self._planes[self._bit]
+            _carry(mine, opened[0], masks, c, self._ones, plane, self._borrow, self._difference)
+            if self._bit > self._kappa:
+                self._level.append(self._difference)
+        else:
+            outputs = []
+            for (mine, masks, c), other in zip(self._open, opened, strict=True):
+                out = np.empty_like(self._borrow)
+                _multiply(mine, other, masks, c, self._ones, out)
+                outputs.append(out)
+            self._level = outputs + self._level[2 * len(outputs) :]
         self._open = []
         self.round += 1
-        if self._bit < WIDTH - 1:
-            self._borrow = self._borrow ^ outputs[0]
-            self._bit += 1
-            if self._bit > self._kappa:
-                self._level.append(self._planes[self._bit] ^ self._borrow ^ self._ones)
-        else:
-            self._level = outputs + self._level[2 * len(outputs) :]
         self._prepare()
 
     def result(self) -> Words:
@@ -162,11 +172,8 @@ class Comparison:
     def _prepare(self) -> None:
         """Inputs of the next round's gates; none after the last round."""
         if self._bit < WIDTH - 1:
-            plane = self._planes[self._bit]
-            if self._ones:
-                self._inputs = [(plane ^ self._borrow ^ self._ones, self._borrow)]
-            else:
-                self._inputs = [(self._borrow, plane ^ self._borrow)]
+            x_y = self._difference, self._borrow
+            self._inputs = [x_y if self._ones else x_y[::-1]]
         else:
             pairs = len(self._level) // 2
             self._inputs = [(self._level[2 * i], self._level[2 * i + 1]) for i in range(pairs)]

@@ -42,10 +42,10 @@ def _read_first(c1: Any, row: Any, factor: Any, ratio: Any, tables: Any, primes:
 def mask_row(
     c1: Any, keys: Any, mu: Any, row: int, masked: Any, planes: Any, forwards: Any, inverses: Any, constants: Any
 ) -> bool:
-    """As B, for one result: `masked[row]` = key*c1 + mu, packed; `planes[row]`: the bits of floor(t*mu/q).
+    """As B, for one result: `masked[row]` = key*c1 + mu, packed; `planes[:, row]`: the bits of floor(t*mu/q).
 
     c1: (batch, 2, 45, n/64). keys: (2, R, n) transformed. mu: (2, lanes, n). masked: (batch, 2*lanes, 45, n/64).
-    planes: (batch, WIDTH, FIELDS, lanes*n/64). Whether every residue of c1 is below its prime.
+    planes: (WIDTH, batch, FIELDS, lanes*n/64). Whether every residue of c1 is below its prime.
     """
     primes, lanes, n = constants[2], mu.shape[1], mu.shape[2]
     factor, ratio, x = np.empty((2, n)), np.empty((2, n)), np.empty((1, n))

@@ -108,7 +108,7 @@ class KeyShare:
     def mask_batch(self, other: int, c1: Words, stream: Stream, masked: Words, planes: Words) -> None:
         """`mask` for a batch of packed c1 (batch, 2, 45, n/64), each with a mu of its own.
 
-        masked: (batch, 2*lanes, 45, n/64), written: what B sends. planes: (batch, WIDTH, FIELDS, lanes*n/64), written:
+        masked: (batch, 2*lanes, 45, n/64), written: what B sends. planes: (WIDTH, batch, FIELDS, lanes*n/64), written:
         B's shares, bit-sliced. Raises MessageError for a residue that is not below its prime.
         """
         ring, keys = self._ring, self._keys[other]

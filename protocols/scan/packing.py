@@ -147,11 +147,11 @@ _TILE = 64
 
 @njit("void(u8[::1], u8[:,:,:,::1], i8)", cache=True, nogil=True, error_model="numpy")
 def field_planes(values: Any, planes: Any, row: int) -> None:
-    """Slice plaintext words (size,) into planes[row], (WIDTH, FIELDS, size/64): bit j of field f is bit f*WIDTH + j.
+    """Slice plaintext words (size,) into planes[:, row], (WIDTH, FIELDS, size/64): bit j of field f is bit f*WIDTH + j.
 
     Bit r of word c stands for value r * size/64 + c.
     """
-    columns, width = planes.shape[3], planes.shape[1]
+    columns, width = planes.shape[3], planes.shape[0]
     wide = min(columns, _TILE)
     grid = np.empty((64, _TILE), dtype=np.uint64)
     for start in range(0, columns, wide):
@@ -170,9 +170,9 @@ def field_planes(values: Any, planes: Any, row: int) -> None:
                         grid[u, c] ^= swap << shift
             step //= 2
             mask ^= mask << np.uint64(step)
-        for bit in range(planes.shape[1] * planes.shape[2]):
+        for bit in range(planes.shape[0] * planes.shape[2]):
             for c in range(wide):
-                planes[row, bit % width, bit // width, start + c] = grid[bit, c]
+                planes[bit % width, row, bit // width, start + c] = grid[bit, c]
 
 
 def positions(words: Words) -> tuple[NDArray[np.int64], ...]:

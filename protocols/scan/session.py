@@ -172,7 +172,7 @@ class Session:
 
     def _empty_planes(self) -> Words:
         size = self.lanes * self.parameters.n // 64
-        return np.empty((self.header.batch, WIDTH, FIELDS, size), dtype=np.uint64)
+        return np.empty((WIDTH, self.header.batch, FIELDS, size), dtype=np.uint64)
 
     def _standing(self) -> Standing:
         return self.standings.of(self.header.block, self.header.version)
@@ -195,8 +195,8 @@ class Session:
                 corrected = np.frombuffer(part, dtype=np.uint64).reshape(count, words)
             start += count * words
             seed = derive(message.seed, "chunk", number.to_bytes(4))
-            rows = np.ascontiguousarray(planes[first:last].reshape(last - first, WIDTH, size).swapaxes(0, 1))
-            side = Comparison(self.parameters, rows.reshape(WIDTH, words), self.first, seed, corrected)
+            rows = planes[:, first:last].reshape(WIDTH, words)
+            side = Comparison(self.parameters, rows, self.first, seed, corrected)
             self.comparisons.append(side)
         self.planes = None
 

@@ -59,13 +59,13 @@ def test_a_residue_not_below_its_prime_is_refused(prime, value):
 @settings(max_examples=10, deadline=None)
 def test_planes_hold_bit_j_of_field_f(seed, n):
     values = np.random.default_rng(seed).integers(0, 1 << T_BITS, n, dtype=np.uint64)
-    planes = np.zeros((2, WIDTH, FIELDS, n // 64), dtype=np.uint64)
+    planes = np.zeros((WIDTH, 2, FIELDS, n // 64), dtype=np.uint64)
     field_planes(values, planes, 1)
-    assert not planes[0].any()
+    assert not planes[:, 0].any()
     for j in range(WIDTH):
         for f in range(FIELDS):
             expected = np.flatnonzero(values >> np.uint64(f * WIDTH + j) & np.uint64(1))
-            (found,) = positions(planes[1, j, f])
+            (found,) = positions(planes[j, 1, f])
             assert np.array_equal(np.sort(found), expected)
 
 

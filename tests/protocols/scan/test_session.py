@@ -149,8 +149,10 @@ def test_a_retry_gets_the_same_bytes_and_another_session_another_mask(bank):
 
 
 def first_share(planes):
-    """The share of the first result that is sliced into planes (batch, WIDTH, FIELDS, size/64), (1, size)."""
-    bits = np.unpackbits(planes[0].view(np.uint8).reshape(WIDTH, FIELDS, -1, 8), axis=-1, bitorder="little")
+    """The share of the first result that is sliced into planes (WIDTH, batch, FIELDS, size/64), (1, size)."""
+    bits = np.unpackbits(
+        np.ascontiguousarray(planes[:, 0]).view(np.uint8).reshape(WIDTH, FIELDS, -1, 8), axis=-1, bitorder="little"
+    )
     weights = np.uint64(1) << (WIDTH * np.arange(FIELDS) + np.arange(WIDTH)[:, None]).astype(np.uint64)
     return np.tensordot(weights, bits.astype(np.uint64), 2).T.reshape(1, -1)
 
@@ -220,7 +222,7 @@ def test_a_deal_serves_once_and_reused_shows_the_other_sides_bits(bank, monkeypa
 
     def run():
         session, *_ = share(protocol, bank.queries)
-        planes.append(b._sessions[session].planes[:, 0].copy())  # Y_B, lowest bit
+        planes.append(b._sessions[session].planes[0].copy())  # Y_B, lowest bit
         for side in (a, b):
             side.start_comparison(session, seed.deal)
         opened = []

@@ -130,10 +130,10 @@ def ring():
                 "common_polynomial": told(common_polynomial(Parameters(name), 1, b"manifest")),
             }
         )
-    planes = np.zeros((1, WIDTH, FIELDS, 4), dtype=np.uint64)
+    planes = np.zeros((WIDTH, 1, FIELDS, 4), dtype=np.uint64)
     values = Stream(seed("planes")).words(256) >> np.uint64(64 - T_BITS)
     field_planes(values, planes, 0)
-    return {"rings": out, "planes_seed": seed("planes").hex(), "planes_of_256_words": words(planes)}
+    return {"rings": out, "planes_seed": seed("planes").hex(), "planes_of_256_words": words(planes[None, :, 0])}
 
 
 def shares_of(bits, name):
