@@ -22,9 +22,9 @@ Words = NDArray[np.uint64]
 _MASK = np.uint64((1 << RESIDUE_BITS) - 1)
 
 
-AHEAD = 4  # pieces of memory that are asked for before they are due
+AHEAD = 512  # words: 4 KiB, as processors don't look beyond a page by themselves
 
-_U1, _U45, _U63, _U64, _SIX = (np.uint64(value) for value in (1, 45, 63, 64, 6))
+_U1, _U45, _U63, _U64, _SIX, _LINE = (np.uint64(value) for value in (1, 45, 63, 64, 6, LINE))
 _WHOLE = np.uint64(64 - RESIDUE_BITS)  # a residue that starts at most this far into a word lies in it whole
 
 
@@ -63,30 +63,27 @@ def readonly(dimensions: int) -> types.Array:
 
 
 @njit(
-    types.boolean(readonly(4), types.float64[:, ::1], types.int64, types.int64, types.int64),
+    types.boolean(readonly(4), types.float64[:, ::1], types.int64, types.int64, types.int64, types.int64),
     cache=True,
     nogil=True,
     error_model="numpy",
 )
-def unpack_rows(words: Any, residues: Any, part: int, first: int, p: int) -> bool:
+def unpack_rows(words: Any, residues: Any, part: int, first: int, p: int, ahead: int) -> bool:
     """Undo `pack_rows`. Whether every residue is below p.
 
-    Polynomials of a part lie far from each other: each is asked for while those before it are unpacked.
+    ahead: how many words further on to fetch meanwhile what is unpacked later, as memory is slow.
     """
     columns, part_ = np.uint64(words.shape[3]), np.uint64(part)
     half = p >> 1
     invalid = np.int64(0)
-    flat, apart = words.reshape(-1), words.shape[1] * words.shape[2] * words.shape[3]
-    last = first + residues.shape[1] // words.shape[3]
-    begin = (RESIDUE_BITS * part + (RESIDUE_BITS * first >> 6)) * words.shape[3]
-    end = (RESIDUE_BITS * part + (RESIDUE_BITS * last + 63 >> 6)) * words.shape[3]
+    flat, height = words.reshape(-1), np.uint64(words.shape[2])
     for poly in range(len(residues)):
-        if poly + AHEAD < len(residues):
-            for at in range(begin + (poly + AHEAD) * apart, end + (poly + AHEAD) * apart, LINE):
-                prefetch(flat, at)
+        later = (np.uint64(poly) * np.uint64(words.shape[1]) + part_) * height * columns + np.uint64(ahead)
         for r in range(residues.shape[1] // words.shape[3]):
             bit = _U45 * np.uint64(first + r)
             word, shift, start = bit >> _SIX, bit & _U63, np.uint64(r) * columns
+            for c in range(np.uint64(0), columns, _LINE):
+                prefetch(flat, later + word * columns + c)
             if shift <= _WHOLE:
                 for c in range(columns):
                     value = np.int64((words[poly, part_, word, c] >> shift) & _MASK)
@@ -121,7 +118,7 @@ def unpack(words: Words, field: str) -> NDArray[np.float64]:
     residues = np.empty((*shape, 64 * columns))
     for index, p in enumerate(PRIMES):
         parts = np.ascontiguousarray(words[index]).reshape(-1, 1, RESIDUE_BITS, columns)
-        if not unpack_rows(parts, residues[index].reshape(-1, 64 * columns), 0, 0, p):
+        if not unpack_rows(parts, residues[index].reshape(-1, 64 * columns), 0, 0, p, AHEAD):
             raise MessageError(f"{field}: a residue is not below its prime")
     return residues
 
@@ -132,7 +129,7 @@ def _below(words: Any, p0: int, p1: int) -> bool:
     below = True
     for row in range(len(words)):
         for part in range(words.shape[1]):
-            below &= unpack_rows(words[row : row + 1], residues, part, 0, p0 if part < half else p1)
+            below &= unpack_rows(words[row : row + 1], residues, part, 0, p0 if part < half else p1, AHEAD)
     return below
 
 

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from protocols.base import ConfigurationError
-from protocols.scan.packing import AHEAD, Words, pack_rows, unpack_rows
+from protocols.scan.packing import Words, pack_rows, unpack_rows
 from protocols.scan.parameters import FIELDS, PRIMES, RESIDUE_BITS, WIDTH, Parameters
 from protocols.scan.ring import Residues, reduce, ring_of
 from protocols.scan.sums import BREAK_EVEN, places, signed_sums
 from protocols.scan.vectors import LINE, prefetch
 
+AHEAD = 4  # planes, or encryptions of zero, that are fetched before they are due, as they lie far from each other
 TILE_ROWS = 4  # of 64 rows of a packed polynomial: with n = 4096 a tile of 256 planes is 512 KiB
 
 
@@ -114,7 +115,7 @@ def scan_block(
         for part in range(lanes + 1):
             target, place = (c1, index) if part == 0 else (c0, index * lanes + part - 1)
             for first in range(0, 64, TILE_ROWS):
-                unpack_rows(planes, tile, index * (lanes + 1) + part, first, p)
+                unpack_rows(planes, tile, index * (lanes + 1) + part, first, p, AHEAD * planes[0].size)
                 if batch < BREAK_EVEN:
                     product(left, tile, out=out)
                 else:

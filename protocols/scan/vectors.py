@@ -59,7 +59,7 @@ def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
         builder.call(function, [builder.bitcast(builder.gep(data, [arguments[1]]), byte), read, nearest, of_data])
         return context.get_dummy_value()
 
-    return types.void(array, types.int64), generate
+    return types.void(array, index), generate
 
 
 @intrinsic
