@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from protocols.scan.packing import AHEAD, field_planes, pack_rows, readonly, unpack_rows
+from protocols.scan.packing import field_planes, pack_rows, readonly, unpack_rows
 from protocols.scan.ring import Constants, Tables, multiply_one, reduce, scale_down
 from protocols.scan.transforms import forward
 
@@ -26,7 +26,7 @@ def _read_first(c1: Any, row: Any, factor: Any, ratio: Any, tables: Any, primes:
     roots, ratios, tail, tail_ratios = tables
     for i in range(2):
         p, here = primes[i], factor[i : i + 1]
-        below &= unpack_rows(c1[row : row + 1], here, i, 0, np.int64(p), AHEAD)
+        below &= unpack_rows(c1[row : row + 1], here, i, 0, np.int64(p), 0)
         forward(here, roots[i], ratios[i], tail[i], tail_ratios[i], p)
         for j in range(factor.shape[1]):
             ratio[i, j] = factor[i, j] / p
@@ -87,10 +87,10 @@ def unmask(
             for i in range(2):
                 p, part = primes[i], i * lanes + lane
                 multiply_one(keys[i, lane], factor, ratio, x[i : i + 1], i, inverses, p)
-                below &= unpack_rows(c0[row : row + 1], y, part, 0, np.int64(p), AHEAD)
+                below &= unpack_rows(c0[row : row + 1], y, part, 0, np.int64(p), 0)
                 for j in range(n):
                     x[i, j] += y[0, j] + added[i, lane, j]
-                below &= unpack_rows(masked[row : row + 1], y, part, 0, np.int64(p), AHEAD)
+                below &= unpack_rows(masked[row : row + 1], y, part, 0, np.int64(p), 0)
                 for j in range(n):
                     x[i, j] += y[0, j]
             scale_down(x[0], x[1], share[lane * n : (lane + 1) * n], constants)

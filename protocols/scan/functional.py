@@ -13,7 +13,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from protocols.base import MessageError
-from protocols.scan.packing import AHEAD, Words, readonly, unpack_rows
+from protocols.scan.packing import Words, readonly, unpack_rows
 from protocols.scan.parameters import PRIMES
 from protocols.scan.ring import Residues, mulmod, reduce
 from protocols.scan.transforms import ROUND
@@ -62,7 +62,7 @@ def _functional(words: Any, offset: int, rho: Any, p: int, out: Any) -> bool:
     for i in range(len(words)):
         total = out[i]
         for part in range(len(rho)):
-            below &= unpack_rows(words[i : i + 1], residues, offset + part, 0, p, AHEAD)
+            below &= unpack_rows(words[i : i + 1], residues, offset + part, 0, p, 0)
             a, b, c, d = _weigh(residues[0], rho[part], prime)
             store(sums, 0, a)
             store(sums, 8, b)

@@ -22,8 +22,6 @@ Words = NDArray[np.uint64]
 _MASK = np.uint64((1 << RESIDUE_BITS) - 1)
 
 
-AHEAD = 512  # words: 4 KiB, as processors don't look beyond a page by themselves
-
 _U1, _U45, _U63, _U64, _SIX, _LINE = (np.uint64(value) for value in (1, 45, 63, 64, 6, LINE))
 _WHOLE = np.uint64(64 - RESIDUE_BITS)  # a residue that starts at most this far into a word lies in it whole
 
@@ -71,7 +69,7 @@ def readonly(dimensions: int) -> types.Array:
 def unpack_rows(words: Any, residues: Any, part: int, first: int, p: int, ahead: int) -> bool:
     """Undo `pack_rows`. Whether every residue is below p.
 
-    ahead: how many words further on to fetch meanwhile what is unpacked later, as memory is slow.
+    ahead: how many words further on to fetch meanwhile what comes later; 0 where that follows in memory.
     """
     columns, part_ = np.uint64(words.shape[3]), np.uint64(part)
     half = p >> 1
@@ -82,8 +80,9 @@ def unpack_rows(words: Any, residues: Any, part: int, first: int, p: int, ahead:
         for r in range(residues.shape[1] // words.shape[3]):
             bit = _U45 * np.uint64(first + r)
             word, shift, start = bit >> _SIX, bit & _U63, np.uint64(r) * columns
-            for c in range(np.uint64(0), columns, _LINE):
-                prefetch(flat, later + word * columns + c)
+            if ahead:
+                for c in range(np.uint64(0), columns, _LINE):
+                    prefetch(flat, later + word * columns + c)
             if shift <= _WHOLE:
                 for c in range(columns):
                     value = np.int64((words[poly, part_, word, c] >> shift) & _MASK)
@@ -118,7 +117,7 @@ def unpack(words: Words, field: str) -> NDArray[np.float64]:
     residues = np.empty((*shape, 64 * columns))
     for index, p in enumerate(PRIMES):
         parts = np.ascontiguousarray(words[index]).reshape(-1, 1, RESIDUE_BITS, columns)
-        if not unpack_rows(parts, residues[index].reshape(-1, 64 * columns), 0, 0, p, AHEAD):
+        if not unpack_rows(parts, residues[index].reshape(-1, 64 * columns), 0, 0, p, 0):
             raise MessageError(f"{field}: a residue is not below its prime")
     return residues
 
@@ -129,7 +128,7 @@ def _below(words: Any, p0: int, p1: int) -> bool:
     below = True
     for row in range(len(words)):
         for part in range(words.shape[1]):
-            below &= unpack_rows(words[row : row + 1], residues, part, 0, p0 if part < half else p1, AHEAD)
+            below &= unpack_rows(words[row : row + 1], residues, part, 0, p0 if part < half else p1, 0)
     return below
 
 
