@@ -2,7 +2,7 @@
 
 One thread, every role; nanoseconds are CPU time a comparison, a query against an entry that is really there. The
 machine's own limits stand beside: how fast it multiplies float64 matrices (square ones, and in the shape of the scan),
-copies and reads memory, makes keystream and digests, and transforms a polynomial.
+copies and reads memory, makes keystream and digests, and transforms a polynomial; and what single kernels take.
 
 Enrolling is measured on a sample, by the real path (sealing, checking, receipts). The banks that are scanned are loaded
 without sealing and without the check, which change nothing about scanning: members are handed random shares as a client
@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from experiments import plots
 from experiments.attacks.common import random_hashes
+from experiments.kernels import time_kernels
 from experiments.lab import Lab
 from experiments.machine import both_processors, kernels, measure_machine
 from experiments.results import Findings, Result, Row, quartiles
@@ -63,7 +64,9 @@ def run(config: Config, lab: Lab) -> Findings:
     """Go over the grid; the largest bank also says what workers and a single query cost."""
     rng = np.random.default_rng(config.seed)
     findings = Findings(
-        tables={name: [] for name in ("stages", "totals", "agreement", "wire", "enrolling", "workers", "machine")}
+        tables={
+            name: [] for name in ("stages", "totals", "agreement", "wire", "enrolling", "workers", "machine", "kernels")
+        }
     )
     findings.tables["machine"].append(
         measure_machine()
@@ -71,6 +74,7 @@ def run(config: Config, lab: Lab) -> Findings:
         | kernels(config.repeats)
         | both_processors(config.repeats)
     )
+    findings.tables["kernels"] = time_kernels(config.lanes, _middle(config.batches), config.repeats)
     findings.tables["enrolling"].append(_enrolling(config, rng))
     grid = [
         (entries, batch)

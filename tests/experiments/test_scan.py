@@ -42,5 +42,12 @@ def test_the_limits_of_the_machine_stand_beside(result):
         assert 0.5 < row[name] < 1000
 
 
+def test_kernels_are_parts_of_the_product(result):
+    times = {row["kernel"]: row["ns_a_comparison"] for row in result.tables["kernels"]}
+    assert 0 < times["signed sums of planes"] < times["product, all of it"]
+    assert 0 < times["unpacking planes, from memory"] < times["product, all of it"]
+    assert times["functional of a block"] > 0
+
+
 def test_draws_its_figures(result):
     assert {name for name, figure in scan.figures(result).items() if figure.axes} == {"stages", "grid"}
