@@ -21,7 +21,7 @@ from protocols.scan.sums import places, signed_sums
 def time_kernels(lanes: int, batch: int, repeats: int) -> list[Row]:
     """Nanoseconds a comparison of each kernel, for a block of `lanes` lanes and a batch of `batch` queries.
 
-    `from memory` reads a block that is larger than the caches, `from a cache` a few planes of it again and again.
+    The block is larger than the caches.
     """
     parameters, stream = Parameters(lanes=lanes), Stream()
     bits, n, parts = parameters.bits, parameters.n, lanes + 1
@@ -30,17 +30,11 @@ def time_kernels(lanes: int, batch: int, repeats: int) -> list[Row]:
     hashes = random_hashes(np.random.default_rng(1), batch)
     where, rho = places(hashes), stream.uniform(parts, n)
     tile, out = np.empty((bits, TILE_ROWS * n // 64)), np.empty((batch, TILE_ROWS * n // 64))
-    few = np.ascontiguousarray(planes[:8, :1])
     tiles = [(part, first) for part in range(2 * parts) for first in range(0, 64, TILE_ROWS)]
 
     def unpack_all() -> None:
         for part, first in tiles:
             unpack_rows(planes, tile, part, first, PRIMES[part >= parts], AHEAD * planes[0].size)
-
-    def unpack_few() -> None:
-        for _ in tiles:
-            for row in range(0, bits, len(few)):
-                unpack_rows(few, tile[row : row + len(few)], 0, 0, PRIMES[0], 0)
 
     def sum_all() -> None:
         for _ in tiles:
@@ -50,7 +44,6 @@ def time_kernels(lanes: int, batch: int, repeats: int) -> list[Row]:
         "product, all of it": lambda: scan_block(planes, hashes, zeros, parameters),
         "signed sums of planes": sum_all,
         "unpacking planes, from memory": unpack_all,
-        "unpacking planes, from a cache": unpack_few,
         "functional of a block": lambda: functional(planes, rho, "planes"),
     }
     spent: dict[str, list[float]] = {name: [] for name in kernels}

@@ -27,6 +27,13 @@ def test_residues_come_back(seed, n, lanes):
     assert words.nbytes == 2 * lanes * n * RESIDUE_BITS // 8
 
 
+def test_what_stood_there_is_overwritten():
+    residues = random_residues(1, 2, 4096)
+    left = np.full((2, 2, RESIDUE_BITS, 64), 2**64 - 1, dtype=np.uint64)
+    assert np.array_equal(pack(residues, left), pack(residues))
+    assert np.array_equal(unpack(left, "x"), residues)
+
+
 def test_extreme_residues_come_back():
     residues = np.stack([np.resize([p // 2, -(p // 2), 0, 1, -1], 256).astype(np.float64) for p in PRIMES])
     assert np.array_equal(unpack(pack(residues), "x"), residues)
