@@ -12,7 +12,7 @@ from protocols.scan import keys
 from protocols.scan.encryption import PublicKey, common_polynomial
 from protocols.scan.keys import KeyDealing, KeyShare, blame, check_test_shares, half_unit, lagrange, read_residues
 from protocols.scan.packing import pack
-from protocols.scan.parameters import FIELDS, PRIMES, T_BITS, WIDTH, Parameters
+from protocols.scan.parameters import FIELDS, PRIMES, RESIDUE_BITS, T_BITS, WIDTH, Parameters
 from protocols.scan.ring import ring_of
 from protocols.scan.sampling import Stream
 
@@ -127,6 +127,23 @@ def test_a_mask_used_twice_gives_the_difference_of_two_plaintexts(committee, mon
     assert not np.isin(unmasked(), (0, 1, T - 1)).any()
     mu = lambda: Stream(bytes(32))  # noqa: E731
     assert np.isin(unmasked(), (0, 1, T - 1)).all()
+
+
+@pytest.mark.parametrize("prime", [0, 1])
+@pytest.mark.parametrize("which", ["c1", "c0", "masked"])
+def test_a_batch_with_a_residue_not_below_its_prime_is_not_decrypted(committee, which, prime):
+    share, columns = committee[1][1], P.n // 64
+    batch = {
+        name: np.zeros((2, 2 * parts, RESIDUE_BITS, columns), dtype=np.uint64)
+        for name, parts in (("c1", 1), ("c0", P.lanes), ("masked", P.lanes))
+    }
+    added, planes = np.zeros((2, P.lanes, P.n)), np.empty((WIDTH, 2, FIELDS, P.lanes * columns), dtype=np.uint64)
+    share.unmask_batch(2, *batch.values(), added, planes)
+    words = batch[which]
+    for bit in range(RESIDUE_BITS):  # column 0, row 0 of the last result's first polynomial mod this prime
+        words[1, prime * (words.shape[1] // 2), 0, 0] |= np.uint64((PRIMES[prime] >> bit & 1) << bit)
+    with pytest.raises(MessageError, match="a residue is not below its prime"):
+        share.unmask_batch(2, *batch.values(), added, planes)
 
 
 def test_shares_are_shamir_shares_of_degree_1():
