@@ -97,10 +97,10 @@ def case_at(protocol: Any, slots: list[int]) -> list[str]:
 def shares_at(seen: list[NDArray[np.uint64]], slots: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A member's shares of the aligned distances in these slots, (queries, slots), out of its batches' bit planes.
 
-    seen: by `remember_shares`, (batch, 10, 5, words) each: bit r of word c stands for coefficient r*words + c.
+    seen: by `remember_shares`, (10, batch, 5, words) each: bit r of word c stands for coefficient r*words + c.
     """
-    planes = np.concatenate(seen)
+    planes = np.concatenate(seen, axis=1)
     place, field = np.divmod(slots, FIELDS)
     row, word = np.divmod(place, planes.shape[-1])
-    bits = (planes[:, 1:, field, word] >> row.astype(np.uint64)) & np.uint64(1)
-    return (bits << np.arange(WIDTH - 1, dtype=np.uint64)[:, None]).sum(axis=1, dtype=np.uint64)
+    bits = (planes[1:, :, field, word] >> row.astype(np.uint64)) & np.uint64(1)
+    return (bits << np.arange(WIDTH - 1, dtype=np.uint64)[:, None, None]).sum(axis=0, dtype=np.uint64)
