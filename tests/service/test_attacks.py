@@ -124,7 +124,7 @@ def test_requests_of_any_kind_at_length(lived, name, caller):
             start=random.getrandbits(32),
         )
     print(name, caller, sorted(seen.items()))
-    assert seen.total() > 100  # whatever the machine is busy with
+    assert seen.total() > 500
 
 
 def _mutants(lived, examples, start=None):
