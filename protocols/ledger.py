@@ -57,24 +57,19 @@ def encode(message: Message) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
-_LARGE = 1 << 17  # bytes of a field that are worth copying apart
+_LARGE = 1 << 17  # bytes of an array from which on it is not copied
+_LONGER = 3  # bytes that msgpack's header of such an array (bin 32) has more than that of an empty one (bin 8)
 
 
-def encode_large(message: Message) -> bytes | memoryview:
-    """The same bytes as `encode`, for messages of many megabytes.
-
-    Their arrays are copied by numpy, which gives the interpreter's lock up meanwhile: else every other worker waits.
-    """
-    names = message.__struct_fields__
-    values = [getattr(message, name) for name in names]
-    large = [isinstance(value, memoryview) and value.nbytes >= _LARGE for value in values]
-    if not any(large) or len(names) > 15:
-        return encode(message)
-    parts: list[bytes | memoryview] = [bytes([0x80 | len(names)])]  # msgpack's fixmap, and its bin 32 below
-    for name, value, apart in zip(names, values, large, strict=True):
-        parts.append(msgspec.msgpack.encode(name))
-        parts += [b"\xc6" + value.nbytes.to_bytes(4), value.cast("B")] if apart else [msgspec.msgpack.encode(value)]
-    return np.concatenate([np.frombuffer(part, dtype=np.uint8) for part in parts]).data.toreadonly()
+def _set_apart(message: M) -> tuple[M, dict[str, memoryview]]:
+    """The message with nothing in place of its large arrays, and those by field, read-only."""
+    arrays = {}
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        if isinstance(value, memoryview) and _LARGE <= value.nbytes < 1 << 32:
+            arrays[name] = value.cast("B").toreadonly()
+    rest = msgspec.structs.replace(message, **dict.fromkeys(arrays, memoryview(b""))) if arrays else message
+    return rest, arrays
 
 
 def decode(payload: bytes | memoryview, kind: type[M]) -> M:
@@ -183,19 +178,23 @@ class Ledger:
     def send(self, sender: str, receiver: str, message: M) -> M:
         """Pass `message` on: encode, write down, decode. Returns what the receiver gets.
 
-        Encoding counts as the sender's CPU time, decoding as the receiver's. Raises UndeclaredMessage,
-        MessageError.
+        Encoding counts as the sender's CPU time, decoding as the receiver's. Large arrays travel as the bytes that they
+        are: the receiver reads them where the sender wrote them, and the sender must not write there again. Raises
+        UndeclaredMessage, MessageError.
         """
         kind = type(message)
         if (kind, role_of(sender), role_of(receiver)) not in self._declared:
             raise UndeclaredMessage(f"{kind.__name__} from {sender} to {receiver} is not in the protocol's table")
         with self.cpu(sender, "encoding"):
-            payload = encode_large(message)
+            rest, arrays = _set_apart(message)
+            payload = encode(rest)
+        size = len(payload) + sum(array.nbytes + _LONGER for array in arrays.values())
+        kept = encode(message) if self.record else None
         with self._lock:
-            kept = bytes(payload) if self.record else None
-            self.messages.append(Record(self._phase, sender, receiver, kind.__name__, len(payload), kept))
+            self.messages.append(Record(self._phase, sender, receiver, kind.__name__, size, kept))
         with self.cpu(receiver, "encoding"):
-            return decode(payload, kind)
+            received = decode(payload, kind)
+            return msgspec.structs.replace(received, **arrays) if arrays else received
 
     def bytes_by_kind(self, phase: str | None = None) -> dict[tuple[str, str, str], tuple[int, int]]:
         """{(kind, sender role, receiver role): (messages, bytes)}, of one phase or of all."""
