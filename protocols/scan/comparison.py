@@ -69,25 +69,46 @@ def _mask(x: Any, y: Any, masks: Any, out: Any) -> None:
         out[1, i] = y[i] ^ masks[1, i]
 
 
+@njit(inline="always")
+def _gate(mine: Any, theirs: Any, masks: Any, c: Any, first: Any, i: Any) -> Any:
+    """This side's share of word i of a gate whose masked inputs both have opened."""
+    d, e = mine[0, i] ^ theirs[0, i], mine[1, i] ^ theirs[1, i]
+    return (d & e & first) ^ (d & masks[1, i]) ^ (e & masks[0, i]) ^ c[i]
+
+
 _WORDS = types.uint64[::1]
 _ROWS = types.uint64[:, ::1]
+_OPENED = (_ROWS, readonly(2), _ROWS, readonly(1), types.uint64)
 
 
-@njit(types.void(_ROWS, readonly(2), _ROWS, readonly(1), types.uint64, _WORDS), cache=True, nogil=True)
+@njit(types.void(*_OPENED, _WORDS), cache=True, nogil=True)
 def _multiply(mine: Any, theirs: Any, masks: Any, c: Any, first: Any, out: Any) -> None:
-    """This side's share of a gate whose masked inputs both have opened."""
     for i in range(len(out)):
-        d, e = mine[0, i] ^ theirs[0, i], mine[1, i] ^ theirs[1, i]
-        out[i] = (d & e & first) ^ (d & masks[1, i]) ^ (e & masks[0, i]) ^ c[i]
+        out[i] = _gate(mine, theirs, masks, c, first, i)
 
 
-@njit(types.void(_ROWS, readonly(2), _ROWS, readonly(1), types.uint64, _WORDS, _WORDS, _WORDS), cache=True, nogil=True)
-def _carry(mine: Any, theirs: Any, masks: Any, c: Any, first: Any, plane: Any, borrow: Any, difference: Any) -> None:
-    """A borrow's gate, its borrow out in place of the one in, and the next bit's difference, complemented at A."""
+@njit(types.void(*_OPENED, _WORDS, _WORDS, _WORDS, _ROWS, _ROWS), cache=True, nogil=True)
+def _carry(
+    mine: Any,
+    theirs: Any,
+    masks: Any,
+    c: Any,
+    first: Any,
+    plane: Any,
+    borrow: Any,
+    difference: Any,
+    after: Any,
+    out: Any,
+) -> None:
+    """A borrow's gate, its borrow out in place of the one in, the next bit's difference, complemented at A; and both,
+    which are that bit's inputs, masked by `after`: in one pass, as all that is done is to read and write.
+    """
+    at = 0 if first else 1
     for i in range(len(borrow)):
-        d, e = mine[0, i] ^ theirs[0, i], mine[1, i] ^ theirs[1, i]
-        borrow[i] ^= (d & e & first) ^ (d & masks[1, i]) ^ (e & masks[0, i]) ^ c[i]
+        borrow[i] ^= _gate(mine, theirs, masks, c, first, i)
         difference[i] = plane[i] ^ borrow[i] ^ first
+        out[at, i] = difference[i] ^ after[at, i]
+        out[1 - at, i] = borrow[i] ^ after[1 - at, i]
 
 
 class Comparison:
@@ -106,74 +127,79 @@ class Comparison:
         """
         self._ones = np.uint64(2**64 - 1 if first else 0)
         self._planes = planes
+        self._kappa = parameters.kappa
         self._stream = Stream(seed)
         self._corrected = corrected
+        self._rounds = len(rounds(parameters))
         self.round = 0
+        self._opened = False
         self._gate = 0
-        self._kappa = parameters.kappa
-        self._bit = 0
+        self._level: list[Words] = []  # what is left to be ANDed
+        self._gates: list[tuple[Words, Words]]  # of this round: masks, and this side's share of their AND
+        self._masked: Words  # their inputs, as they are opened
         self._borrow, self._difference = np.zeros_like(planes[0]), planes[0] ^ self._ones
-        self._level: list[Words] = []
-        self._inputs: list[tuple[Words, Words]] = []
-        self._open: list[tuple[Words, Words, Words]] = []
-        self._prepare()
+        x_y = self._difference, self._borrow
+        self._mask([x_y if first else x_y[::-1]])
 
     def __repr__(self) -> str:
         return "<Comparison>"
 
     def opening(self) -> Words:
         """What to open this round, (gates, 2, words) uint64. Raises ReplayError out of turn."""
-        if self._open or not self._inputs:
+        if self._opened or self.round == self._rounds:
             raise ReplayError("comparison: no round is due to be opened")
-        words = self._planes.shape[1]
-        out = np.empty((len(self._inputs), 2, words), dtype=np.uint64)
-        for index, (x, y) in enumerate(self._inputs):
-            if self._corrected is None:
-                masks = self._stream.words(3, words)
-                c = masks[2]
-            else:
-                masks = self._stream.words(2, words)
-                c = self._corrected[self._gate]
-            self._gate += 1
-            _mask(x, y, masks, out[index])
-            self._open.append((out[index], masks, c))
-        return out
+        self._opened = True
+        return self._masked
 
     def receive(self, theirs: memoryview) -> None:
         """Take the other side's opening of this round. Raises ReplayError, MessageError."""
-        if not self._open:
+        if not self._opened:
             raise ReplayError("comparison: an opening came out of turn")
-        shape = (len(self._open), 2, self._planes.shape[1])
-        opened = as_array(theirs, np.uint64, shape, "gate openings")
-        if self._bit < WIDTH - 1:
-            self._bit += 1
-            self._difference = np.empty_like(self._borrow)
-            (mine, masks, c), plane = self._open[0], self._planes[self._bit]
-            _carry(mine, opened[0], masks, c, self._ones, plane, self._borrow, self._difference)
-            if self._bit > self._kappa:
-                self._level.append(self._difference)
-        else:
-            outputs = []
-            for (mine, masks, c), other in zip(self._open, opened, strict=True):
-                out = np.empty_like(self._borrow)
-                _multiply(mine, other, masks, c, self._ones, out)
-                outputs.append(out)
-            self._level = outputs + self._level[2 * len(outputs) :]
-        self._open = []
+        opened = as_array(theirs, np.uint64, self._masked.shape, "gate openings")
+        self._opened = False
         self.round += 1
-        self._prepare()
+        if self.round < WIDTH - 1:
+            self._carry(opened[0])
+            return
+        outputs = [np.empty_like(self._borrow) for _ in self._gates]
+        for out, mine, other, (masks, c) in zip(outputs, self._masked, opened, self._gates, strict=True):
+            _multiply(mine, other, masks, c, self._ones, out)
+        if self.round == WIDTH - 1:
+            self._borrow ^= outputs[0]
+            self._level.append(self._planes[-1] ^ self._borrow ^ self._ones)
+        else:
+            self._level = outputs + self._level[2 * len(outputs) :]
+        if self.round < self._rounds:
+            self._mask(list(zip(self._level[:-1:2], self._level[1::2], strict=True)))
 
     def result(self) -> Words:
         """This side's XOR share of the match bits, (words,). Raises ReplayError before the last round."""
-        if self._inputs or self._open:
+        if self.round < self._rounds:
             raise ReplayError("comparison: the result is not ready")
         return self._level[0]
 
-    def _prepare(self) -> None:
-        """Inputs of the next round's gates; none after the last round."""
-        if self._bit < WIDTH - 1:
-            x_y = self._difference, self._borrow
-            self._inputs = [x_y if self._ones else x_y[::-1]]
-        else:
-            pairs = len(self._level) // 2
-            self._inputs = [(self._level[2 * i], self._level[2 * i + 1]) for i in range(pairs)]
+    def _carry(self, opened: Words) -> None:
+        """From one bit to the next."""
+        mine, (masks, c), plane = self._masked[0], self._gates[0], self._planes[self.round]
+        self._masked, self._gates = np.empty_like(self._masked), [self._draw()]
+        if self.round > self._kappa:
+            self._difference = np.empty_like(self._borrow)
+            self._level.append(self._difference)
+        after = self._gates[0][0]
+        _carry(mine, opened, masks, c, self._ones, plane, self._borrow, self._difference, after, self._masked[0])
+
+    def _mask(self, inputs: list[tuple[Words, Words]]) -> None:
+        """The next round's gates, whose inputs lie ready."""
+        self._masked = np.empty((len(inputs), 2, self._planes.shape[1]), dtype=np.uint64)
+        self._gates = [self._draw() for _ in inputs]
+        for (x, y), (masks, _), out in zip(inputs, self._gates, self._masked, strict=True):
+            _mask(x, y, masks, out)
+
+    def _draw(self) -> tuple[Words, Words]:
+        """The next gate's masks, (2, words), and this side's share of their AND."""
+        self._gate += 1
+        words = self._planes.shape[1]
+        if self._corrected is None:
+            drawn = self._stream.words(3, words)
+            return drawn[:2], drawn[2]
+        return self._stream.words(2, words), self._corrected[self._gate - 1]

@@ -23,7 +23,7 @@ from protocols.scan.ring import Residues
 from protocols.scan.sampling import SEED_BYTES, derive, fresh_seed
 from protocols.scan.store import Table
 
-CHUNK_WORDS = 40960  # that are compared together: few enough for the cache, many enough to keep rounds few
+CHUNK_WORDS = 81920  # that are compared together: few enough for the cache, many enough to keep rounds few
 
 
 def words_of(parameters: Parameters, lanes: int) -> int:

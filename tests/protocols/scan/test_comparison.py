@@ -15,7 +15,7 @@ SEEDS = bytes(32), b"b" * 32
 
 def run(left, right):
     """Both sides in turn, and the match bits."""
-    while left._inputs:
+    while left.round < left._rounds:
         mine, theirs = left.opening(), right.opening()
         left.receive(theirs.data.cast("B"))
         right.receive(mine.data.cast("B"))
@@ -139,7 +139,7 @@ def test_a_flipped_opening_changes_the_answer():
     p = parameters(31)
     one, two = sides(p, *np.zeros((2, 64), dtype=np.uint64))
     first = True
-    while one._inputs:
+    for _ in rounds(p):
         mine, theirs = one.opening(), two.opening()
         sent = theirs.tobytes()
         one.receive(memoryview(flipped(sent, 0) if first else sent))
