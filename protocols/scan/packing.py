@@ -124,12 +124,23 @@ def unpack(words: Words, field: str) -> NDArray[np.float64]:
 
 @njit(types.boolean(readonly(4), types.int64, types.int64), cache=True, nogil=True, error_model="numpy")
 def _below(words: Any, p0: int, p1: int) -> bool:
-    residues, half = np.empty((1, 64 * words.shape[3])), words.shape[1] // 2
-    below = True
+    parts, columns = words.shape[1], np.uint64(words.shape[3])
+    invalid = np.int64(0)
     for row in range(len(words)):
-        for part in range(words.shape[1]):
-            below &= unpack_rows(words[row : row + 1], residues, part, 0, p0 if part < half else p1, 0)
-    return below
+        for part in range(parts):
+            largest = np.int64(p0 if part < parts // 2 else p1) - 1
+            for r in range(64):
+                bit = _U45 * np.uint64(r)
+                word, shift = bit >> _SIX, bit & _U63
+                if shift <= _WHOLE:
+                    for c in range(columns):
+                        invalid |= largest - np.int64((words[row, part, word, c] >> shift) & _MASK)
+                else:
+                    back = _U64 - shift
+                    for c in range(columns):
+                        joined = (words[row, part, word, c] >> shift) | (words[row, part, word + _U1, c] << back)
+                        invalid |= largest - np.int64(joined & _MASK)
+    return bool(invalid >= 0)
 
 
 def check_residues(data: memoryview, shape: tuple[int, int], n: int, field: str) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.base import MessageError
-from protocols.scan.packing import bit_mask, field_planes, pack, positions, unpack
+from protocols.scan.packing import bit_mask, check_residues, field_planes, pack, positions, unpack
 from protocols.scan.parameters import FIELDS, PRIMES, RESIDUE_BITS, T_BITS, WIDTH
 
 SIZES = st.sampled_from([256, 4096])
@@ -60,6 +60,28 @@ def test_a_residue_not_below_its_prime_is_refused(prime, value):
         words[prime, 0, 0] |= np.uint64(((PRIMES[prime] + value) >> bit & 1) << bit)
     with pytest.raises(MessageError, match="c1: a residue is not below its prime"):
         unpack(words, "c1")
+
+
+def test_a_message_s_residues_are_checked_wherever_they_lie():
+    """Row r of the words is residue r of each of n/64 columns: every row, in the outer polynomials of either prime."""
+    n, shape, rng = 256, (2, 6), np.random.default_rng(0)
+    for row in range(64):
+        for part in (0, 2, 3, 5):
+            p = PRIMES[part // 3]
+            residues = [rng.integers(PRIMES[i // 3], size=(2, n)) for i in range(6)]
+            residues[part][1, row * (n // 64) + row % (n // 64)] = p - 1
+            check_residues(_packed(residues, n), shape, n, "c0")
+            residues[part][1, row * (n // 64) + row % (n // 64)] = p
+            with pytest.raises(MessageError, match="c0: a residue is not below its prime"):
+                check_residues(_packed(residues, n), shape, n, "c0")
+
+
+def _packed(residues, n):
+    """Numbers (6, 2, n) of up to 45 bits as a message's bytes: 2 results of 6 polynomials."""
+    bits = np.array(residues).reshape(6, 2, 64, n // 64)[..., None] >> np.arange(RESIDUE_BITS) & 1
+    rows = bits.transpose(1, 0, 3, 2, 4).reshape(2, 6, n // 64, 64 * RESIDUE_BITS).astype(np.uint8)
+    words = np.packbits(rows, axis=-1, bitorder="little").view(np.uint64)
+    return np.ascontiguousarray(words.swapaxes(2, 3)).data.cast("B")
 
 
 @given(seed=st.integers(0, 2**32), n=st.sampled_from([256, 512, 4096]))
