@@ -7,9 +7,10 @@ For an entry with random id e (16 bytes) and random key K (16 bytes), fingerprin
     sealed       F xor HKDF(K, "fp", e)
     commitment   HKDF(K, "commit", e, sealed)       32 bytes
 
-HKDF is HKDF-Expand with SHA-256 (RFC 5869, 2.3): tokens and keys are uniform, nothing needs extracting. Ids are
-never reused, so neither are the streams. The commitment makes a label open to one key and one fingerprint: an
-entry cannot show one platform this and another that, and nobody without K can change what it opens to.
+HKDF is HKDF-Expand with SHA-256 (RFC 5869, 2.3): tokens and keys are uniform, nothing needs extracting; nothing is
+longer than its first block, which is one HMAC. Ids are never reused, so neither are the streams. The commitment makes
+a label open to one key and one fingerprint: an entry cannot show one platform this and another that, and nobody
+without K can change what it opens to.
 
 NOT protected: two entries with a token in common have a row id in common, which exchange and platforms see.
 """
@@ -21,14 +22,11 @@ import os
 from typing import NamedTuple
 
 import numpy as np
-from cryptography.hazmat.primitives import hashes as digests
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from numpy.typing import NDArray
 
 from protocols.base import Hashes, IntegrityError
 
 ENTRY_ID, KEY, COMMITMENT, ROW_ID = 16, 16, 32, 12
-_SHA256 = digests.SHA256()
 
 Rows = NDArray[np.uint8]
 
@@ -48,7 +46,8 @@ def entry_size(bits: int) -> int:
 
 def row_ids(tokens: Rows) -> Rows:
     """(m, 12): where the rows of these tokens are found."""
-    return _matrix([_expand(token.tobytes(), b"id", ROW_ID) for token in tokens], ROW_ID)
+    every, size = tokens.tobytes(), tokens.shape[1]
+    return _matrix([_expand(every[at : at + size], b"id", ROW_ID) for at in range(0, len(every), size)], ROW_ID)
 
 
 def seal(fingerprints: Hashes, tokens: Rows, bands: NDArray, epoch: int) -> Sealed:
@@ -87,7 +86,7 @@ def _commitment(key: bytes, entry_id: bytes, sealed: bytes) -> bytes:
 
 
 def _expand(secret: bytes, info: bytes, size: int) -> bytes:
-    return HKDFExpand(_SHA256, size, info).derive(secret)
+    return hmac.digest(secret, info + b"\x01", "sha256")[:size]
 
 
 def _xor(left: bytes, right: bytes) -> bytes:

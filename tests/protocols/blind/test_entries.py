@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,12 @@ def sealed(rng):
     tokens = rng.integers(0, 256, (6, 64), dtype=np.uint8)
     bands = np.array([[4, 9], [4, 2], [7, 8]])
     return fingerprints, tokens, bands, entries.seal(fingerprints, tokens, bands, epoch=3)
+
+
+def test_keys_are_drawn_by_hkdf(rng):
+    for size in (1, 12, 32):
+        secret, info = rng.bytes(64), rng.bytes(40)
+        assert entries._expand(secret, info, size) == HKDFExpand(SHA256(), size, info).derive(secret)
 
 
 def test_each_token_opens_its_entry(sealed):
