@@ -35,7 +35,7 @@ def measure_machine(size: int = 1024, repeats: int = 7) -> Row:
     return quartiles(products, "float64_matmul_gflops") | quartiles(copies, "memory_copy_gb_a_second")
 
 
-def kernels(repeats: int) -> Row:
+def rates(repeats: int) -> Row:
     """Rates of what a scan is made of beside products: reading memory and a cache, keystream, digests, transforms."""
     n = Parameters().n
     field, polynomial = ring_of(n).fields[0], Stream().uniform(n)[0].reshape(1, n)

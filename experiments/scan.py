@@ -28,7 +28,7 @@ from experiments import plots
 from experiments.attacks.common import random_hashes
 from experiments.kernels import time_kernels
 from experiments.lab import Lab
-from experiments.machine import both_processors, kernels, measure_machine
+from experiments.machine import both_processors, measure_machine, rates
 from experiments.results import Findings, Result, Row, quartiles
 from protocols import Match, create
 from protocols.scan import Scan
@@ -71,7 +71,7 @@ def run(config: Config, lab: Lab) -> Findings:
     findings.tables["machine"].append(
         measure_machine()
         | _tile_rate(config, max(config.batches))
-        | kernels(config.repeats)
+        | rates(config.repeats)
         | both_processors(config.repeats)
     )
     findings.tables["kernels"] = time_kernels(config.lanes, _middle(config.batches), config.repeats)

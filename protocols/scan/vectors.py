@@ -52,11 +52,11 @@ def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0]).data
+        place = builder.bitcast(_place(context, builder, signature.args[0], *arguments), byte)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
         read, nearest, of_data = ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)
-        builder.call(function, [builder.bitcast(builder.gep(data, [arguments[1]]), byte), read, nearest, of_data])
+        builder.call(function, [place, read, nearest, of_data])
         return context.get_dummy_value()
 
     return types.void(array, index), generate
