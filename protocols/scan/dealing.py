@@ -23,7 +23,7 @@ from protocols.scan.ring import Residues
 from protocols.scan.sampling import SEED_BYTES, derive, fresh_seed
 from protocols.scan.store import Table
 
-CHUNK_WORDS = 81920  # that are compared together: few enough for the cache, many enough to keep rounds few
+CHUNK_WORDS = 81920  # that are compared together: few enough to lie in a cache, many enough to keep rounds few
 
 
 def words_of(parameters: Parameters, lanes: int) -> int:
@@ -32,7 +32,7 @@ def words_of(parameters: Parameters, lanes: int) -> int:
 
 
 def chunks(parameters: Parameters, lanes: int, batch: int) -> list[tuple[int, int]]:
-    """[first, last) of the results that are compared together: 16 of 8 lanes at n = 4096, more of fewer lanes."""
+    """[first, last) of the results that are compared together: 32 of 8 lanes at n = 4096, more of fewer lanes."""
     step = max(1, CHUNK_WORDS // words_of(parameters, lanes))
     return [(first, min(first + step, batch)) for first in range(0, batch, step)]
 

@@ -18,7 +18,7 @@ from math import comb, log2
 
 from protocols.base import ConfigurationError, UnsafeThreshold
 
-PROTOCOL_VERSION = "hushmatch-scan-2"
+PROTOCOL_VERSION = "hushmatch-scan-3"
 
 T_BITS = 50  # plaintext modulus t = 2^T_BITS
 FIELDS = 5  # entries a coefficient

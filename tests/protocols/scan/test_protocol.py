@@ -115,8 +115,8 @@ def test_random_queries_whose_distances_lie_around_t(crowd, seed):
 def test_a_batch_is_compared_in_chunks_of_about_as_many_words(crowd, monkeypatch):
     protocol, oracle, bank = crowd
     parameters = protocol.parameters
-    assert dealing.chunks(Parameters(), 8, 40) == [(0, 16), (16, 32), (32, 40)]
-    assert dealing.chunks(Parameters(), 1, 200) == [(0, 128), (128, 200)]
+    assert dealing.chunks(Parameters(), 8, 80) == [(0, 32), (32, 64), (64, 80)]
+    assert dealing.chunks(Parameters(), 1, 300) == [(0, 256), (256, 300)]
     assert dealing.chunks(Parameters(), 8, 3) == [(0, 3)]
     monkeypatch.setattr(dealing, "CHUNK_WORDS", 7 * dealing.words_of(parameters, protocol._checker.blocks[0].lanes))
     before = len(protocol.ledger.messages)
