@@ -193,11 +193,11 @@ def _workers(config: Config, scan: Scan, queries: NDArray[np.uint8], point: Row)
     """Seconds from call to answer, by workers: for two batches, for one, and for one query, padded to a batch.
 
     With one batch a worker has nothing to do while the last block is scanned. Workers take turns, so that other work
-    on the machine slows both down.
+    on the machine slows both down; and twice as many as other points, as what others do moves these most.
     """
     twice = np.concatenate([queries, queries])
     wall: dict[tuple[int, int], list[float]] = defaultdict(list)
-    for _ in range(config.repeats):
+    for _ in range(2 * config.repeats + 1):
         for workers, asked in product_of((1, config.processors), (len(twice), len(queries), 1)):
             scan.workers = workers
             start = time.perf_counter()
