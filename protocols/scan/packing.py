@@ -187,7 +187,7 @@ def positions(words: Words) -> tuple[NDArray[np.int64], ...]:
 
     In order of the leading indices and words; fast where few are set.
     """
-    *leading, column = np.nonzero(words)
+    *leading, column = np.unravel_index(np.flatnonzero(words != 0), words.shape)
     bits = np.unpackbits(words[(*leading, column)].view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
     word, bit = np.nonzero(bits)
     return *(index[word] for index in leading), bit * words.shape[-1] + column[word]

@@ -17,12 +17,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from protocols.base import ConfigurationError
-from protocols.scan.packing import Words, pack_rows, unpack_rows
+from protocols.scan.packing import Words, pack_rows, readonly, unpack_rows
 from protocols.scan.parameters import FIELDS, PRIMES, RESIDUE_BITS, WIDTH, Parameters
 from protocols.scan.ring import Residues, reduce, ring_of
 from protocols.scan.sums import BREAK_EVEN, places, signed_sums
@@ -62,9 +62,22 @@ def check_exactness(xp: ModuleType | Any = np, bits: int = 256) -> None:
         )
 
 
-@njit("void(f8[:,::1], f8[:,:,:,::1], i8, i8, i8, f8[::1], f8)", cache=True, nogil=True, error_model="numpy")
-def _finish(tile: Any, zeros: Any, prime: int, part: int, start: int, constants: Any, p: float) -> None:
-    p_inverse, flat, apart = 1.0 / p, zeros.reshape(-1), zeros.shape[1] * zeros.shape[2] * zeros.shape[3]
+_ZEROS = types.float64[:, :, :, ::1]
+_WORDS = types.uint64[:, :, :, ::1]
+_FINISH = (types.float64[:, ::1], _ZEROS, types.float64[::1], _WORDS, *[types.int64] * 5)
+
+
+@njit(types.void(*_FINISH), cache=True, nogil=True, error_model="numpy")
+def _finish(
+    tile: Any, zeros: Any, constants: Any, target: Any, place: int, prime: int, part: int, first: int, p: int
+) -> None:
+    """Add encryptions of zero and constants (Q,) to a tile of sums, and pack it into polynomial `place` of `target`.
+
+    The tile is rows first, first + 1, ... of polynomial `part` under a prime, p.
+    """
+    modulus, inverse = np.float64(p), 1.0 / p
+    flat, apart = zeros.reshape(-1), zeros.shape[1] * zeros.shape[2] * zeros.shape[3]
+    start = first * target.shape[3]
     begin = (prime * zeros.shape[2] + part) * zeros.shape[3] + start
     for q in range(len(tile)):
         if q + AHEAD < len(tile):
@@ -72,7 +85,27 @@ def _finish(tile: Any, zeros: Any, prime: int, part: int, start: int, constants:
                 prefetch(flat, begin + (q + AHEAD) * apart + at * LINE)
         zero = zeros[q, prime, part]
         for c in range(tile.shape[1]):
-            tile[q, c] = reduce(tile[q, c] + zero[start + c] + constants[q], p, p_inverse)
+            tile[q, c] = reduce(tile[q, c] + zero[start + c] + constants[q], modulus, inverse)
+    pack_rows(tile, target, place, first, p)
+
+
+@njit(
+    types.void(readonly(4), types.int64[:, :, ::1], _ZEROS, types.float64[::1], _WORDS, *[types.int64] * 4),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def _scan_polynomial(
+    planes: Any, where: Any, zeros: Any, constants: Any, target: Any, place: int, prime: int, part: int, p: int
+) -> None:
+    """One polynomial of every result, tile after tile. where: of the queries, see `sums.places`."""
+    columns = planes.shape[3]
+    tile = np.empty((planes.shape[0], TILE_ROWS * columns))
+    out = np.empty((zeros.shape[0], TILE_ROWS * columns))
+    for first in range(0, 64, TILE_ROWS):
+        unpack_rows(planes, tile, prime * zeros.shape[2] + part, first, p, AHEAD * planes[0].size)
+        signed_sums(tile, where, out)
+        _finish(out, zeros, constants, target, place, prime, part, first, p)
 
 
 def scan_constants(parameters: Parameters) -> tuple[list[int], list[int]]:
@@ -105,23 +138,20 @@ def scan_block(
     """
     batch, lanes, columns = len(hashes), zeros.shape[2] - 1, planes.shape[3]
     left, where = signs(hashes), places(hashes)
-    constants = query_constants(hashes, parameters)
-    nothing = np.zeros(batch)
+    constants, nothing = query_constants(hashes, parameters), np.zeros(batch)
     c1 = np.empty((batch, 2, RESIDUE_BITS, columns), dtype=np.uint64)
     c0 = np.empty((batch, 2 * lanes, RESIDUE_BITS, columns), dtype=np.uint64)
     tile = np.empty((parameters.bits, TILE_ROWS * columns))
-    out = np.empty((batch, TILE_ROWS * columns))
     for index, p in enumerate(PRIMES):
         for part in range(lanes + 1):
             target, place = (c1, index) if part == 0 else (c0, index * lanes + part - 1)
+            added = constants[index] if part else nothing
+            if batch >= BREAK_EVEN:
+                _scan_polynomial(planes, where, zeros, added, target, place, index, part, p)
+                continue
             for first in range(0, 64, TILE_ROWS):
                 unpack_rows(planes, tile, index * (lanes + 1) + part, first, p, AHEAD * planes[0].size)
-                if batch < BREAK_EVEN:
-                    product(left, tile, out=out)
-                else:
-                    signed_sums(tile, where, out)
-                _finish(out, zeros, index, part, first * columns, constants[index] if part else nothing, float(p))
-                pack_rows(out, target, place, first, p)
+                _finish(product(left, tile), zeros, added, target, place, index, part, first, p)
     return c1, c0
 
 

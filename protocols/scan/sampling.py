@@ -21,7 +21,7 @@ from protocols.base import ProtocolError
 from protocols.scan.parameters import ETA, PRIMES, RESIDUE_BITS
 
 SEED_BYTES = 32
-_ZEROS = memoryview(bytes(1 << 19))  # what the keystream is added to, small enough to stay in the cache
+_ZEROS = memoryview(bytes((1 << 19) + 512))  # what keystream is added to; fits the cache, and a mu of 8 lanes fits it
 _SPARE = 32  # words drawn beyond need; more rejections than that have probability below 2^-700
 
 
