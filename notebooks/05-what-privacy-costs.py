@@ -65,13 +65,13 @@ figure(scale, "needs", 760)
 table(scale.rows("models"), ["method", "points", "held_back_entries", "held_back_batch", "held_back_error"])
 
 # %% [markdown]
-# The ladder has `scan` at 31 times plaintext, the model at 21 times. The ladder takes each method's cheapest measured point, which for `scan` is
+# The ladder has `scan` at 25 times plaintext, the model at 17 times. The ladder takes each method's cheapest measured point, which for `scan` is
 # one block of five lanes, not quite full; the model predicts ten million entries from the coefficient of a comparison alone. `blind` has no
 # held-back point: that its cost stays the same up to ten million entries is unchecked here.
 #
 # ## The answer
 #
-# To compare hashes that nobody may see, exactly, takes 20 to 30 times the CPU time of comparing them in the clear and 16 bytes of traffic a comparison where
+# To compare hashes that nobody may see, exactly, takes 17 to 25 times the CPU time of comparing them in the clear and 16 bytes of traffic a comparison where
 # plaintext sends none. A thousand cores can be had. The network, not the CPU, is the obstacle: `scan` at the target needs some
 # 5,100 Gbit/s between the roles. So it fits banks and rates about a thousand times smaller, such as 100,000 entries at
 # 400 look-ups a second (5 Gbit/s). `blind` needs 200 cores and half a Gbit/s at the target and finds less, but a key answers 2⁴⁰ evaluations

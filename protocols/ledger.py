@@ -1,7 +1,8 @@
 """What crossed between roles, and what it cost: messages, bytes, CPU seconds.
 
 Costs and leakage are read from here, so nothing may cross between roles but through `Ledger.send`, which
-encodes a message, writes it down and decodes it again for the receiver.
+encodes a message, writes it down and decodes it again for the receiver. Arrays of 128 KiB and more are not copied on
+the way: they are what they are encoded as, and whoever sent them must not write to them again.
 
 The two exceptions that decoding raises, and their parents, are defined here because `base` imports this
 module; `protocols.base` draws the whole tree and is where to import them from.
@@ -178,9 +179,8 @@ class Ledger:
     def send(self, sender: str, receiver: str, message: M) -> M:
         """Pass `message` on: encode, write down, decode. Returns what the receiver gets.
 
-        Encoding counts as the sender's CPU time, decoding as the receiver's. Large arrays travel as the bytes that they
-        are: the receiver reads them where the sender wrote them, and the sender must not write there again. Raises
-        UndeclaredMessage, MessageError.
+        Encoding counts as the sender's CPU time, decoding as the receiver's. The receiver gets large arrays read-only,
+        where the sender wrote them. Raises UndeclaredMessage, MessageError.
         """
         kind = type(message)
         if (kind, role_of(sender), role_of(receiver)) not in self._declared:

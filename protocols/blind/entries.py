@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.base import Hashes, IntegrityError
+from protocols.base import ConfigurationError, Hashes, IntegrityError
 
 ENTRY_ID, KEY, COMMITMENT, ROW_ID = 16, 16, 32, 12
 
@@ -86,6 +86,8 @@ def _commitment(key: bytes, entry_id: bytes, sealed: bytes) -> bytes:
 
 
 def _expand(secret: bytes, info: bytes, size: int) -> bytes:
+    if size > COMMITMENT:
+        raise ConfigurationError(f"{size} bytes of key stream are asked for; a block of HKDF has {COMMITMENT}")
     return hmac.digest(secret, info + b"\x01", "sha256")[:size]
 
 

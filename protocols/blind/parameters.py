@@ -41,6 +41,7 @@ class Parameters:
     allow_unsafe_k: bool = False
 
     def __post_init__(self) -> None:
+        self._whole("bits", 256, 256)
         self._whole("threshold", 0, MAX_THRESHOLD)
         self._whole("k", 8, self.bits)
         self._whole("bands", 1, 1 << 16)

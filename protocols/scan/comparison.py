@@ -101,7 +101,7 @@ def _carry(
     out: Any,
 ) -> None:
     """A borrow's gate, its borrow out in place of the one in, the next bit's difference, complemented at A; and both,
-    which are that bit's inputs, masked by `after`: in one pass, as all that is done is to read and write.
+    which are that bit's inputs, masked by `after`. In one pass: memory takes the time here, not arithmetic.
     """
     at = 0 if first else 1
     for i in range(len(borrow)):
@@ -132,34 +132,34 @@ class Comparison:
         self._corrected = corrected
         self._rounds = len(rounds(parameters))
         self.round = 0
-        self._opened = False
-        self._gate = 0
+        self._awaiting = False  # whether the other side's opening is due
+        self._drawn = 0  # gates
         self._level: list[Words] = []  # what is left to be ANDed
         self._gates: list[tuple[Words, Words]]  # of this round: masks, and this side's share of their AND
         self._masked: Words  # their inputs, as they are opened
         self._borrow, self._difference = np.zeros_like(planes[0]), planes[0] ^ self._ones
         x_y = self._difference, self._borrow
-        self._mask([x_y if first else x_y[::-1]])
+        self._prepare([x_y if first else x_y[::-1]])
 
     def __repr__(self) -> str:
         return "<Comparison>"
 
     def opening(self) -> Words:
         """What to open this round, (gates, 2, words) uint64. Raises ReplayError out of turn."""
-        if self._opened or self.round == self._rounds:
+        if self._awaiting or self.round == self._rounds:
             raise ReplayError("comparison: no round is due to be opened")
-        self._opened = True
+        self._awaiting = True
         return self._masked
 
     def receive(self, theirs: memoryview) -> None:
         """Take the other side's opening of this round. Raises ReplayError, MessageError."""
-        if not self._opened:
+        if not self._awaiting:
             raise ReplayError("comparison: an opening came out of turn")
         opened = as_array(theirs, np.uint64, self._masked.shape, "gate openings")
-        self._opened = False
+        self._awaiting = False
         self.round += 1
         if self.round < WIDTH - 1:
-            self._carry(opened[0])
+            self._next_bit(opened[0])
             return
         outputs = [np.empty_like(self._borrow) for _ in self._gates]
         for out, mine, other, (masks, c) in zip(outputs, self._masked, opened, self._gates, strict=True):
@@ -169,8 +169,9 @@ class Comparison:
             self._level.append(self._planes[-1] ^ self._borrow ^ self._ones)
         else:
             self._level = outputs + self._level[2 * len(outputs) :]
+        self._gates = []
         if self.round < self._rounds:
-            self._mask(list(zip(self._level[:-1:2], self._level[1::2], strict=True)))
+            self._prepare(list(zip(self._level[:-1:2], self._level[1::2], strict=True)))
 
     def result(self) -> Words:
         """This side's XOR share of the match bits, (words,). Raises ReplayError before the last round."""
@@ -178,8 +179,8 @@ class Comparison:
             raise ReplayError("comparison: the result is not ready")
         return self._level[0]
 
-    def _carry(self, opened: Words) -> None:
-        """From one bit to the next."""
+    def _next_bit(self, opened: Words) -> None:
+        """From one borrow to the next."""
         mine, (masks, c), plane = self._masked[0], self._gates[0], self._planes[self.round]
         self._masked, self._gates = np.empty_like(self._masked), [self._draw()]
         if self.round > self._kappa:
@@ -188,7 +189,7 @@ class Comparison:
         after = self._gates[0][0]
         _carry(mine, opened, masks, c, self._ones, plane, self._borrow, self._difference, after, self._masked[0])
 
-    def _mask(self, inputs: list[tuple[Words, Words]]) -> None:
+    def _prepare(self, inputs: list[tuple[Words, Words]]) -> None:
         """The next round's gates, whose inputs lie ready."""
         self._masked = np.empty((len(inputs), 2, self._planes.shape[1]), dtype=np.uint64)
         self._gates = [self._draw() for _ in inputs]
@@ -197,9 +198,9 @@ class Comparison:
 
     def _draw(self) -> tuple[Words, Words]:
         """The next gate's masks, (2, words), and this side's share of their AND."""
-        self._gate += 1
+        self._drawn += 1
         words = self._planes.shape[1]
         if self._corrected is None:
             drawn = self._stream.words(3, words)
             return drawn[:2], drawn[2]
-        return self._stream.words(2, words), self._corrected[self._gate - 1]
+        return self._stream.words(2, words), self._corrected[self._drawn - 1]

@@ -37,9 +37,9 @@ def signs(hashes: NDArray[np.uint8]) -> NDArray[np.float64]:
     return 1.0 - 2.0 * np.unpackbits(hashes, axis=1).astype(np.float64)
 
 
-def product(signs: Any, planes: Any, xp: ModuleType | Any = np, out: Any = None) -> Any:
+def product(signs: Any, planes: Any, xp: ModuleType | Any = np) -> Any:
     """signs (Q, bits) @ planes (bits, columns) in float64, with any array module `xp` that has `matmul`."""
-    return xp.matmul(signs, planes) if out is None else xp.matmul(signs, planes, out=out)
+    return xp.matmul(signs, planes)
 
 
 def check_exactness(xp: ModuleType | Any = np, bits: int = 256) -> None:

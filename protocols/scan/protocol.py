@@ -1,4 +1,4 @@
-"""Every role of the encrypted scan in one process, talking through encoded messages only.
+"""Every role of the encrypted scan in one process, talking through a ledger's messages only.
 
 `founding`, `enrolling` and `matching` hold the order of messages; a deployment over a network runs them too, and seals
 what one member tells another: a dealer who read it would see what it dealt for.
@@ -161,7 +161,7 @@ class Scan(Protocol):
             )
 
     def session_bytes(self) -> int:
-        """Most memory that a batch against a block takes, in bytes: about five copies of results, four of a proof."""
+        """Most memory that a batch against a block takes, in bytes: at most five copies of results, four of a proof."""
         p = self.parameters
         proof = 4 * self._batch * length(p, p.lanes) * 8 if self.proofs else 0
         return 5 * self._batch * 2 * (p.lanes + 1) * p.n * 8 + proof

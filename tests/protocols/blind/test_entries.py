@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.base import IntegrityError
+from protocols.base import ConfigurationError, IntegrityError
 from protocols.blind import entries
 
 
@@ -23,6 +23,12 @@ def test_keys_are_drawn_by_hkdf(rng):
     for size in (1, 12, 32):
         secret, info = rng.bytes(64), rng.bytes(40)
         assert entries._expand(secret, info, size) == HKDFExpand(SHA256(), size, info).derive(secret)
+
+
+def test_a_fingerprint_longer_than_the_key_stream_is_not_sealed(rng):
+    fingerprints, tokens = rng.integers(0, 256, (1, 64), dtype=np.uint8), rng.integers(0, 256, (1, 64), dtype=np.uint8)
+    with pytest.raises(ConfigurationError, match="64 bytes of key stream"):
+        entries.seal(fingerprints, tokens, np.array([[1]]), epoch=1)
 
 
 def test_each_token_opens_its_entry(sealed):

@@ -13,9 +13,9 @@ from tests.protocols.scan.parties import flipped
 SEEDS = bytes(32), b"b" * 32
 
 
-def run(left, right):
+def run(p, left, right):
     """Both sides in turn, and the match bits."""
-    while left.round < left._rounds:
+    for _ in rounds(p):
         mine, theirs = left.opening(), right.opening()
         left.receive(theirs.data.cast("B"))
         right.receive(mine.data.cast("B"))
@@ -40,7 +40,7 @@ def sides(p, left, right, seeds=SEEDS):
 
 
 def matches(p, left, right):
-    bits = run(*sides(p, left, right))
+    bits = run(p, *sides(p, left, right))
     return np.unpackbits(bits.view(np.uint8), bitorder="little").astype(bool)
 
 
@@ -66,7 +66,7 @@ def test_random_values_masks_and_deals(threshold, seed, seeds):
     p = parameters(threshold)
     rng = np.random.default_rng(seed)
     left, right = rng.integers(0, 1 << WIDTH, (2, 128), dtype=np.uint64)
-    bits = run(*sides(p, left, right, seeds if seeds[0] != seeds[1] else SEEDS))
+    bits = run(p, *sides(p, left, right, seeds if seeds[0] != seeds[1] else SEEDS))
     expected = ((left - right) & np.uint64((1 << WIDTH) - 1)) >> np.uint64(1) < 1 << p.kappa
     assert np.array_equal(np.unpackbits(bits.view(np.uint8), bitorder="little").astype(bool), expected)
 
@@ -79,9 +79,15 @@ def test_gates_are_what_rounds_open(threshold):
     for size in rounds(p):
         mine, theirs = one.opening(), two.opening()
         assert mine.shape == (size, 2, 1)
+        with pytest.raises(ReplayError, match="not ready"):
+            one.result()
         one.receive(theirs.data.cast("B"))
         two.receive(mine.data.cast("B"))
     assert one.result().shape == (1,)
+    with pytest.raises(ReplayError, match="no round is due"):
+        one.opening()
+    with pytest.raises(ReplayError, match="out of turn"):
+        one.receive(theirs.data.cast("B"))
 
 
 def test_threshold_31_costs_12_gates():
@@ -128,7 +134,7 @@ def test_each_side_s_result_alone_is_uniform():
     results = []
     for deal in range(40):
         one, two = sides(p, *np.zeros((2, 1024), dtype=np.uint64), (bytes([deal]) * 32, bytes([deal + 100]) * 32))
-        run(one, two)
+        run(p, one, two)
         results.append(one.result())
     share = np.bitwise_count(np.array(results)).mean() / 64
     assert abs(share - 0.5) < 8 * 0.5 / np.sqrt(40 * 1024)

@@ -4,13 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from protocols.base import ConfigurationError
 from protocols.scan.packing import pack, unpack
 from protocols.scan.parameters import FIELDS, PRIMES, T_BITS, WIDTH, Parameters
 from protocols.scan.product import check_exactness, product, query_constants, scan_block, signs
+from protocols.scan.sums import BREAK_EVEN
 
 P = Parameters("INSECURE_TINY", lanes=2)
 Q, T = P.q, 1 << T_BITS
@@ -80,11 +79,11 @@ def test_constants_are_linear_in_the_popcount_and_rounded_once(bits, threshold):
             assert abs(out[index, row]) <= prime // 2 + 1
 
 
-@given(seed=st.integers(0, 2**32))
-@settings(max_examples=5, deadline=None)
-def test_a_block_is_scanned_as_over_the_integers(seed):
-    rng = np.random.default_rng(seed)
-    n, bits, lanes, batch = P.n, P.bits, 2, 3
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("batch", [3, BREAK_EVEN - 1, BREAK_EVEN, 13])
+def test_a_block_is_scanned_as_over_the_integers(batch, lanes):
+    rng = np.random.default_rng(batch)
+    n, bits = P.n, P.bits
     planes = np.stack([rng.integers(-(p // 2), p // 2 + 1, (bits, lanes + 1, n)) for p in PRIMES])
     packed = np.stack([pack(planes[:, b].astype(np.float64)).reshape(-1, 45, n // 64) for b in range(bits)])
     zeros = np.stack([rng.integers(-(p // 2), p // 2 + 1, (batch, lanes + 1, n)) for p in PRIMES], axis=1)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols import create
+from protocols import create, ledger
 from protocols.base import ConfigurationError, ProtocolError
+from protocols.ledger import Ledger
 from protocols.scan import dealing
 from protocols.scan.comparison import rounds
 from protocols.scan.exchange import Exchange
@@ -125,6 +126,35 @@ def test_a_batch_is_compared_in_chunks_of_about_as_many_words(crowd, monkeypatch
     assert len(openings) == 2 * 5 * len(rounds(parameters))
     monkeypatch.setattr(dealing, "CHUNK_WORDS", 1)
     assert protocol.match(bank[:32]) == oracle.match(bank[:32])
+
+
+@pytest.mark.parametrize("proofs", [False, True])
+def test_nobody_writes_to_what_was_sent(monkeypatch, proofs):
+    """Large arrays are not copied to cross; here every array counts as large."""
+    sent = []
+
+    def watched(self, sender, receiver, message):
+        for name in message.__struct_fields__:
+            if isinstance(value := getattr(message, name), memoryview):
+                sent.append((type(message).__name__, name, value, value.tobytes()))
+        return send(self, sender, receiver, message)
+
+    send = Ledger.send
+    monkeypatch.setattr(ledger, "_LARGE", 1)
+    monkeypatch.setattr(Ledger, "send", watched)
+    cases, bank, queries = planted(np.random.default_rng(5), 256, 31)
+    protocol, oracle = twins(lanes=2, batch=8, workers=2, proofs=proofs)
+    for p in (protocol, oracle):
+        p.enroll(cases, bank)
+    assert protocol.match(queries) == oracle.match(queries)
+    for p in (protocol, oracle):
+        p.withdraw(cases[0])
+        p.enroll(["again"], bank[:1])
+    assert protocol.match(queries) == oracle.match(queries)
+    assert {"ScanResults", "PartialDecryption", "TripleCorrection", "GateOpening", "MatchBits", "BlockPlanes"} <= {
+        kind for kind, *_ in sent
+    }
+    assert [(kind, name) for kind, name, value, was in sent if value.tobytes() != was] == []
 
 
 def test_after_withdrawals_additions_and_rebuilds(spread):
