@@ -31,13 +31,16 @@ def postgresql_url():
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request, tmp_path):
-    """A database's URL; what tests before it left is gone."""
+    """A database's URL; what tests before it left, connections that hold its lock included, is gone."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/role.db"
     url = request.getfixturevalue("postgresql_url")
     if url is None:
         pytest.skip(f"{SERVER} is not set: no PostgreSQL to test with (.ci/run starts one)")
     engine = storage.open(url)
+    with engine.begin() as connection:
+        others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        connection.execute(text(f"select pg_terminate_backend(pid, 5000) {others}"))
     empty(engine)
     engine.dispose()
     return url
