@@ -65,7 +65,7 @@ def _registered() -> dict[str, EntryPoint]:
 
 def _load(name: str) -> type[Protocol]:
     registered = _registered()
-    if name not in registered:
+    if not isinstance(name, str) or name not in registered:
         raise UnknownProtocol(f"no protocol is called {name!r}; there are {', '.join(registered)}")
     try:
         return registered[name].load()

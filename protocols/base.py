@@ -160,13 +160,17 @@ class Protocol(ABC):
         """bits: hash length. threshold: largest Hamming distance that matches. record: keep every message's
         bytes in the ledger. progress: called with (what, done, total) during long work.
 
-        Raises ConfigurationError for a length or threshold that the protocol does not take.
+        Raises ConfigurationError for what the protocol does not take.
         """
         if not isinstance(bits, int) or bits not in self.capabilities.bits:
             raise ConfigurationError(f"bits is {bits!r}; this protocol takes one of {self.capabilities.bits}")
         if isinstance(threshold, bool) or not isinstance(threshold, int) or not 0 <= threshold <= bits:
             largest = min(bits, self.capabilities.max_threshold)
             raise ConfigurationError(f"threshold is {threshold!r}; expected a whole number from 0 to {largest}")
+        if not isinstance(record, bool):
+            raise ConfigurationError(f"record is {record!r}; expected True or False")
+        if progress is not None and not callable(progress):
+            raise ConfigurationError(f"progress is {progress!r}; expected a function of what, done and total, or None")
         self.bits = bits
         self.threshold = threshold
         self.ledger = Ledger(self.messages, record=record)
@@ -224,7 +228,7 @@ class Protocol(ABC):
         if not isinstance(case, str) or case not in self._cases:
             raise UnknownCase("case is not enrolled, or has been withdrawn already")
         with self.ledger.phase("withdraw"):
-            self._withdraw(case)
+            self._withdraw(str(case))
         self._cases.remove(case)
 
     @abstractmethod
@@ -266,7 +270,7 @@ def _check_cases(cases: Sequence[str], rows: int) -> list[str]:
     for index, name in enumerate(names):
         if not isinstance(name, str) or not 0 < len(name) <= 200 or not name.isprintable():
             raise InputError(f"cases[{index}] is not a string of 1 to 200 printable characters")
-    return names
+    return [str(name) for name in names]  # numpy's strings are a subclass that messages do not take
 
 
 def _batches(hashes: Hashes | Iterable[Hashes]) -> Iterator[Hashes]:

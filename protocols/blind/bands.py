@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from protocols.base import Hashes, Margins
 from protocols.blind.parameters import Parameters
 
-SHARPNESS = 2.0  # a; fitted on photos that no reported recall is measured on, flat between 2 and 3
+SHARPNESS = 2.0  # a; fitted on photos that no reported recall is measured on
 TURNED = 1  # bits that either side may have turned over in a token
 
 
@@ -44,7 +44,8 @@ def choose(margins: NDArray[np.floating], count: int, parameters: Parameters) ->
     Returns bands (count,), and the position turned over in each (count,), or -1.
     """
     bands = positions(parameters)
-    size = np.abs(margins.astype(np.float32))
+    size = np.abs(margins)
+    size = np.ldexp(size, -int(np.frexp(size.max())[1])).astype(np.float32)  # below 1, whatever the scale was
     odds = SHARPNESS * size / max(float(np.median(size)), float(np.finfo(np.float32).tiny))  # log((1 - p) / p)
     loss = np.log1p(np.exp(-odds))[bands].sum(axis=1)  # -log(probability) with nothing turned over
     near = np.argpartition(loss, count - 1)[:count]  # no other band has an input among the best `count`

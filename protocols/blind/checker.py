@@ -2,7 +2,8 @@
 
 A row found opens its entry's fingerprint. It counts only if the commitment holds, if the fingerprint agrees with
 the token in its band up to the one bit that its client may have turned over, and if the true distance keeps the
-rule: so no reported pair is false. An entry that fails the first two is reported as broken.
+rule: so no reported pair is false. An entry that fails the first two is reported as broken, and passed over
+from then on.
 
 The members see random elements, the exchange which slots matched. NOT protected: a platform that holds an image
 which agrees with an entry in a band learns that entry's fingerprint, and keeps what it learnt. A table it was told
@@ -11,6 +12,7 @@ to forget, it may have kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,11 +25,11 @@ from protocols.blind.group import Rows
 from protocols.blind.messages import BankUpdate, BlindedElements, EvaluatedElements, Manifest, MatchReport, Removal
 from protocols.blind.parameters import Parameters
 from protocols.blind.requester import Pending, Requester
-from protocols.blind.table import TokenTable
+from protocols.blind.table import MAX_SLOTS, TokenTable
 from protocols.ledger import as_array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What the platform keeps of a request until the answers are in."""
 
@@ -40,12 +42,13 @@ class Query:
 class Checker:
     """A platform: a token table, the entries it points to, and the right to ask the committee."""
 
-    def __init__(self, parameters: Parameters, manifest: Manifest) -> None:
-        """Raises IntegrityError or MessageError if the manifest's keys do not fit together."""
+    def __init__(self, parameters: Parameters, manifests: Sequence[Manifest]) -> None:
+        """manifests: one from each member. Raises IntegrityError or ElementError if they are not good."""
         self._parameters = parameters
-        self._epoch = manifest.epoch
-        self._requester = Requester(parameters, manifest)
+        self._requester = Requester(parameters, manifests)
+        self._epoch = self._requester.epoch
         self._entries = np.empty((0, entries.entry_size(parameters.bits)), dtype=np.uint8)
+        self._broken = np.empty(0, dtype=np.bool_)  # by slot
         self.table = TokenTable.empty()
 
     def update(self, update: BankUpdate) -> None:
@@ -55,12 +58,15 @@ class Checker:
         if update.first_slot != len(self._entries):
             raise MessageError(f"the update starts at slot {update.first_slot}; the next is {len(self._entries)}")
         new = as_array(update.entries, np.uint8, (-1, self._entries.shape[1]), "entries")
+        if update.first_slot + len(new) > MAX_SLOTS:
+            raise MessageError(f"the update has slots up to {update.first_slot + len(new)}; a table has {MAX_SLOTS}")
         count = self._parameters.entry_tokens
         ids = as_array(update.ids, np.uint8, (len(new) * count, entries.ROW_ID), "ids")
         labels = as_array(update.labels, np.uint8, (len(new) * count, entries.KEY), "labels")
         slots = np.repeat(np.arange(update.first_slot, update.first_slot + len(new)), count)
         self.table = self.table.with_rows(ids, slots, labels)
         self._entries = np.concatenate([self._entries, new])
+        self._broken = np.concatenate([self._broken, np.zeros(len(new), dtype=np.bool_)])
 
     def remove(self, removal: Removal) -> None:
         """Delete the rows of these slots, and what they opened."""
@@ -88,6 +94,8 @@ class Checker:
     def search(self, query: Query, tokens: Rows) -> tuple[list[int], MatchReport]:
         """`finish` from the tokens on, (Q*T, 64): look up, open, check, compare."""
         asked, slots, labels = self.table.find(entries.row_ids(tokens))
+        kept = ~self._broken[slots]
+        asked, slots, labels = asked[kept], slots[kept], labels[kept]
         count = self._parameters.query_tokens
         rows: list[int] = []
         matched: list[int] = []
@@ -95,7 +103,7 @@ class Checker:
         done: set[tuple[int, int]] = set()
         for at, slot, label in zip(asked.tolist(), slots.tolist(), labels, strict=True):
             row, token = divmod(at, count)
-            if (row, slot) in done:
+            if (row, slot) in done or slot in broken:
                 continue
             band = int(query.bands[row, token])
             try:
@@ -107,6 +115,7 @@ class Checker:
             if hamming(query.hashes[row : row + 1], fingerprint[None])[0, 0] <= self._parameters.threshold:
                 rows.append(row)
                 matched.append(slot)
+        self._broken[list(broken)] = True
         return rows, MatchReport(matched, sorted(broken))
 
     def _open(self, slot: int, label: Rows, token: Rows, band: int, values: NDArray) -> Hashes:

@@ -6,6 +6,7 @@ enrol whatever fingerprint it likes, as with every protocol here, and tokens tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from protocols.blind.parameters import Parameters
 from protocols.blind.requester import Pending, Requester
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Enrolment:
     """What the client keeps of a request until the answers are in."""
 
@@ -30,11 +31,10 @@ class Enrolment:
 class Client:
     """A person's device."""
 
-    def __init__(self, parameters: Parameters, manifest: Manifest) -> None:
-        """Raises IntegrityError or MessageError if the manifest's keys do not fit together."""
+    def __init__(self, parameters: Parameters, manifests: Sequence[Manifest]) -> None:
+        """manifests: one from each member. Raises IntegrityError or ElementError if they are not good."""
         self._parameters = parameters
-        self._epoch = manifest.epoch
-        self._requester = Requester(parameters, manifest)
+        self._requester = Requester(parameters, manifests)
 
     def request(self, hashes: Hashes, margins: Margins | None) -> tuple[Enrolment, BlindedElements]:
         """For hashes (N, bits/8) and their margins (N, bits): what to keep, and what to ask the members."""
@@ -46,5 +46,5 @@ class Client:
     def seal(self, enrolment: Enrolment, answers: dict[int, EvaluatedElements], cases: list[str]) -> SealedEntries:
         """The entries for the exchange. Raises IntegrityError, which names a member that answered wrongly."""
         tokens: Rows = self._requester.finish(enrolment.pending, answers)
-        sealed = entries.seal(enrolment.hashes, tokens, enrolment.bands, self._epoch)
+        sealed = entries.seal(enrolment.hashes, tokens, enrolment.bands, self._requester.epoch)
         return SealedEntries(cases, *(part.tobytes() for part in sealed))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
+from protocols.base import MessageError, ReplayError, StaleVersion
+from protocols.blind import keys
 from protocols.blind.entries import ENTRY_ID, KEY, ROW_ID, entry_size
 from protocols.blind.messages import BankUpdate, Manifest, MatchReport, Removal, SealedEntries, Withdrawal
 from protocols.blind.parameters import Parameters
 
 
 class Exchange:
-    """Cases, slots, and the manifest that everybody pins."""
+    """Cases and slots, and the epoch of the key that entries are sealed under."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
@@ -25,20 +26,20 @@ class Exchange:
         self._next = 0
         self.broken: set[int] = set()
 
-    def publish(self, manifests: Sequence[Manifest]) -> Manifest:
-        """The manifest on which all members agree. Raises IntegrityError if they do not."""
-        if any(manifest != manifests[0] for manifest in manifests):
-            raise IntegrityError("the members do not agree on the manifest: one of them dealt two ways")
-        self._epoch = manifests[0].epoch
-        return manifests[0]
+    def pin(self, manifests: Sequence[Manifest]) -> None:
+        """Take the manifest that all members agree on, once. Raises IntegrityError, ElementError, ReplayError."""
+        if self._epoch is not None:
+            raise ReplayError(f"the key of epoch {self._epoch} is pinned already")
+        self._epoch = keys.agreed(manifests).epoch
 
     def add(self, sealed: Sequence[SealedEntries]) -> BankUpdate:
         """Give the entries slots; what platforms add. All or nothing.
 
-        Raises MessageError, ReplayError, and StaleVersion before there is a key.
+        Raises MessageError, ReplayError, and StaleVersion before there is a key. An entry that has a row id twice is
+        refused: no honest one does, and queries would try all its rows.
         """
         if self._epoch is None:
-            raise StaleVersion("no manifest has been published: there is no key that entries could be sealed under")
+            raise StaleVersion("no manifest is pinned: there is no key that entries could be sealed under")
         size, count = entry_size(self._parameters.bits), self._parameters.entry_tokens
         cases, ids = [], []
         for part in sealed:
@@ -51,6 +52,9 @@ class Exchange:
                     raise MessageError(f"{field} is {len(data)} bytes; {len(part.cases)} entries have {width} each")
             cases += part.cases
             ids += [part.entries[at : at + ENTRY_ID] for at in range(0, len(part.entries), size)]
+            rows = [part.ids[at : at + ROW_ID] for at in range(0, len(part.ids), ROW_ID)]
+            if any(len(set(rows[at : at + count])) < count for at in range(0, len(rows), count)):
+                raise MessageError("ids has one row id twice in one entry")
         if len(set(ids)) != len(ids) or not self._seen.isdisjoint(ids):
             raise ReplayError("an entry id was used before")
         first = self._next
@@ -63,7 +67,7 @@ class Exchange:
     def resolve(self, report: MatchReport) -> list[str | None]:
         """The case of every matched slot; None where it has been withdrawn. Raises MessageError."""
         for slot in (*report.matched, *report.broken):
-            if not 0 <= slot < self._next:
+            if slot >= self._next:
                 raise MessageError(f"slot {slot} was never given to an entry")
         self.broken.update(report.broken)
         return [self._cases.get(slot) for slot in report.matched]

@@ -4,7 +4,8 @@ Batches of n elements or scalars are uint8 arrays (n, 32), a row each in its can
 32 bytes. q = ORDER. Elements are written additively: multiply(s, P) = s*P, and G is the generator.
 
 Every function that takes elements from outside decodes them on the way, in libsodium: what is not the canonical
-encoding of a group element raises ElementError, and so does the identity, which no honest party ever sends.
+encoding of a group element raises ElementError, and so does the identity, which no honest party ever sends. The
+highest bit is checked here: libsodium 1.0.18, which rbcl bundles, ignores it, and RFC 9496 (4.3.1) has it zero.
 The calls release the interpreter's lock, so that threads work on separate batches in parallel.
 
 NOT protected: the memory of this process. Python cannot wipe a scalar after use.
@@ -68,11 +69,11 @@ _SCALAR_MUL = _function("crypto_core_ristretto255_scalar_mul", 3, None)
 def elements(data: bytes, count: int, field: str) -> Rows:
     """The encodings of `count` elements, none the identity; whether they are on the group shows on first use.
 
-    Raises ElementError for a wrong length or the identity.
+    Raises ElementError for a wrong length, a highest bit that is set, or the identity.
     """
     if len(data) != count * SIZE:
         raise ElementError(f"{field}: {len(data)} bytes; {count} elements have {count * SIZE}", 0)
-    rows = np.frombuffer(data, dtype=np.uint8).reshape(count, SIZE)
+    rows = _canonical(np.frombuffer(data, dtype=np.uint8).reshape(count, SIZE), field)
     identities = np.flatnonzero(~rows.any(axis=1))
     if len(identities):
         raise ElementError(f"{field}[{identities[0]}] is the identity", int(identities[0]))
@@ -81,10 +82,18 @@ def elements(data: bytes, count: int, field: str) -> Rows:
 
 def check(rows: Rows, field: str) -> None:
     """Raises ElementError where a row is not a group element in its canonical encoding, or is the identity."""
-    rows = np.ascontiguousarray(rows)
+    rows = _canonical(rows, field)
     for row, valid in enumerate(map(_VALID, _addresses(rows))):
         if not valid or not rows[row].any():
             raise ElementError(f"{field}[{row}] is not a group element other than the identity", row)
+
+
+def _canonical(rows: Rows, field: str) -> Rows:
+    """The rows, contiguous. Raises ElementError where the highest bit is set."""
+    high = np.flatnonzero(rows[:, -1] & 0x80)
+    if len(high):
+        raise ElementError(f"{field}[{high[0]}] is not a canonical encoding: its highest bit is set", int(high[0]))
+    return np.ascontiguousarray(rows)
 
 
 def scalar(data: bytes, field: str) -> bytes:
@@ -146,10 +155,12 @@ def invert(scalars: Rows) -> Rows:
 
 
 def multiply(scalars: Rows | bytes, rows: Rows) -> Rows:
-    """(n, 32): s_i * P_i, or s * P_i for one scalar. Raises ElementError."""
-    rows = np.ascontiguousarray(rows)
+    """(n, 32): s_i * P_i, or s * P_i for one scalar. Raises ElementError, and ScalarError for other lengths."""
+    rows = _canonical(rows, "elements")
     one = isinstance(scalars, bytes)
     factors = np.frombuffer(scalars, np.uint8) if isinstance(scalars, bytes) else np.ascontiguousarray(scalars)
+    if factors.shape != ((SIZE,) if one else rows.shape):
+        raise ScalarError(f"scalars of shape {factors.shape} for {len(rows)} elements")
     out = np.empty_like(rows)
     used = repeat(factors.ctypes.data) if one else _addresses(factors)
     for row, failed in enumerate(map(_MULTIPLY, _addresses(out), used, _addresses(rows))):
@@ -170,7 +181,9 @@ def multiply_base(scalars: Rows) -> Rows:
 
 def add(left: Rows, right: Rows) -> Rows:
     """(n, 32): P_i + Q_i. Raises ElementError where either is not on the group; here the identity may occur."""
-    left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
+    left, right = _canonical(left, "elements"), _canonical(right, "elements")
+    if left.shape != right.shape:
+        raise ElementError(f"{len(left)} elements to be added to {len(right)}", 0)
     out = np.empty_like(left)
     for row, failed in enumerate(map(_ADD, _addresses(out), _addresses(left), _addresses(right))):
         if failed:

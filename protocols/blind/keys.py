@@ -9,21 +9,26 @@ Commitments are published only after everybody has sent a digest of theirs, so t
 the light of the others' (Gennaro, Jarecki, Krawczyk, Rabin, "Secure distributed key generation", 2007, show how
 one that does can bias the key).
 
-NOT protected: the ceremony stops if a member does not take part or deals wrongly; the one to blame is named, and
-it starts anew without it. Two members together hold the key.
+Everybody who will ask for tokens takes the public keys from all three members, and only where they agree, so that
+nobody in between can put keys of its own in their place.
+
+NOT protected: the ceremony stops if a member does not take part or deals wrongly, and starts anew with another in
+its place. Who deals wrongly is named to the member that notices, who cannot prove it to others; a dealer that tells
+members different things is noticed at the end and not named. A dealer that breaks off after it has seen the others'
+commitments chooses among as many keys as it has attempts. Two members together hold the key.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 
-from protocols.base import IntegrityError, MessageError
-from protocols.blind import group
+from protocols.base import IntegrityError, MessageError, ReplayError
+from protocols.blind import group, oprf
 from protocols.blind.messages import CeremonyCommitments, CeremonyDigest, CeremonyShare, Manifest
 from protocols.blind.parameters import MEMBERS, QUORUM
 
@@ -40,6 +45,19 @@ def lagrange(member: int, members: tuple[int, ...]) -> bytes:
         if other != member:
             coefficient = coefficient * other * pow(other - member, -1, group.ORDER) % group.ORDER
     return group.small_scalar(coefficient)
+
+
+def agreed(manifests: Sequence[Manifest]) -> Manifest:
+    """What all members say the public keys are.
+
+    Raises IntegrityError unless it came from each of them, the same, and fits together; ElementError.
+    """
+    if len(manifests) != MEMBERS:
+        raise IntegrityError(f"manifests came from {len(manifests)} members; expected one from each of {NUMBERS}")
+    if any(manifest != manifests[0] for manifest in manifests):
+        raise IntegrityError("the members do not agree on the manifest: one of them dealt two ways, or lies")
+    check_manifest(manifests[0])
+    return manifests[0]
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -66,54 +84,71 @@ class Ceremony:
 
     def __init__(self, member: int, epoch: int) -> None:
         self._member = member
+        self._others = set(NUMBERS) - {member}
         self._epoch = epoch
         self._coefficients = group.random_scalars(QUORUM)
         self._commitments = group.multiply_base(self._coefficients).tobytes()
+        self._promised: dict[int, bytes] = {}
 
     @property
     def digest(self) -> CeremonyDigest:
         """The first round: to everybody."""
         return CeremonyDigest(_digest(self._member, self._epoch, self._commitments))
 
-    @property
-    def commitments(self) -> CeremonyCommitments:
-        """The second round: to everybody, once all digests are in."""
+    def commitments(self, digests: Mapping[int, CeremonyDigest]) -> CeremonyCommitments:
+        """The second round, once all digests are in: to everybody.
+
+        Raises MessageError if one is missing, ReplayError if they are others than before.
+        """
+        if set(digests) != self._others:
+            raise MessageError(f"digests came from {sorted(digests)}; expected one from each of {sorted(self._others)}")
+        promised = {dealer: message.digest for dealer, message in digests.items()}
+        if self._promised not in ({}, promised):
+            raise ReplayError("other digests came after this member published its commitments")
+        self._promised = promised
         return CeremonyCommitments(self._commitments)
 
     def share_for(self, member: int) -> CeremonyShare:
-        """The second round: f_i(j), to member j alone."""
-        value = bytes(group.SIZE)
-        for coefficient in self._coefficients[::-1]:  # Horner
-            value = group.scalar_add(group.scalar_mul(value, group.small_scalar(member)), coefficient.tobytes())
-        return CeremonyShare(value)
+        """The second round: f_i(j), to member j alone. Raises MessageError before the digests are in."""
+        if not self._promised or member not in self._others:
+            raise MessageError(f"member-{self._member} deals to {sorted(self._others)}, once their digests are in")
+        return CeremonyShare(self._dealt_to(member))
 
     def finish(
-        self,
-        digests: Mapping[int, CeremonyDigest],
-        commitments: Mapping[int, CeremonyCommitments],
-        shares: Mapping[int, CeremonyShare],
+        self, commitments: Mapping[int, CeremonyCommitments], shares: Mapping[int, CeremonyShare]
     ) -> tuple[bytes, Manifest]:
         """(k_j, what everybody pins) from what the others sent, by their numbers.
 
-        Raises IntegrityError, which names the member whose share or commitments are wrong.
+        Raises IntegrityError, ElementError or ScalarError, each naming the member whose share or commitments are
+        wrong; MessageError if something is missing.
         """
-        own = {self._member: self._commitments}
-        published = {dealer: message.elements for dealer, message in commitments.items()} | own
-        if set(published) != set(NUMBERS) or set(shares) != set(digests) or set(shares) != set(NUMBERS) - set(own):
+        if not self._promised or set(commitments) != self._others or set(shares) != self._others:
             raise MessageError(f"the ceremony needs a digest, commitments and a share from each of {NUMBERS}")
-        key = self.share_for(self._member).share
-        for dealer, message in shares.items():
-            if not hmac.compare_digest(digests[dealer].digest, _digest(dealer, self._epoch, published[dealer])):
+        published = {dealer: message.elements for dealer, message in commitments.items()}
+        for dealer, promise in self._promised.items():
+            if not hmac.compare_digest(promise, _digest(dealer, self._epoch, published[dealer])):
                 raise IntegrityError(f"member-{dealer} published other commitments than it promised")
+        published[self._member] = self._commitments
+        dealt = {dealer: [_evaluate(published[dealer], at, dealer) for at in (0, *NUMBERS)] for dealer in NUMBERS}
+        for dealer, values in dealt.items():
+            if not all(map(any, values)):
+                raise IntegrityError(f"member-{dealer} dealt somebody a share of zero")
+        key = self._dealt_to(self._member)
+        for dealer, message in shares.items():
             share = group.scalar(message.share, f"the share from member-{dealer}")
-            dealt = group.multiply_base(np.frombuffer(share, np.uint8).reshape(1, group.SIZE)).tobytes()
-            if dealt != _evaluate(published[dealer], self._member, dealer):
+            if oprf.public_key(share) != dealt[dealer][self._member]:
                 raise IntegrityError(f"member-{dealer} dealt a share that does not fit its commitments")
             key = group.scalar_add(key, share)
-        public = [_sum([_evaluate(published[dealer], at, dealer) for dealer in NUMBERS]) for at in (0, *NUMBERS)]
+        public = [_sum(values) for values in zip(*dealt.values(), strict=True)]
         manifest = Manifest(self._epoch, public[0], b"".join(public[1:]))
         check_manifest(manifest)
         return group.scalar(key, "the key share"), manifest
+
+    def _dealt_to(self, member: int) -> bytes:
+        value = bytes(group.SIZE)
+        for coefficient in self._coefficients[::-1]:  # Horner
+            value = group.scalar_add(group.scalar_mul(value, group.small_scalar(member)), coefficient.tobytes())
+        return value
 
 
 def _digest(member: int, epoch: int, commitments: bytes) -> bytes:
@@ -129,6 +164,6 @@ def _evaluate(commitments: bytes, at: int, dealer: int) -> bytes:
     return elements[0].tobytes() if at == 0 else group.weighted_sum(scalars, elements)
 
 
-def _sum(elements: list[bytes]) -> bytes:
+def _sum(elements: Sequence[bytes]) -> bytes:
     ones = np.frombuffer(group.small_scalar(1) * len(elements), np.uint8).reshape(-1, group.SIZE)
     return group.weighted_sum(ones, np.frombuffer(b"".join(elements), np.uint8).reshape(-1, group.SIZE))

@@ -9,12 +9,14 @@ most B evaluations a window, each member gives it B * QUORUM / MEMBERS answers: 
 whatever combination, the answers make B evaluations at the most. Who asks all members evenly gets B, who always
 asks the same two gets two thirds of it: splitting over pairs gains nothing beyond the budget.
 
-NOT protected: who asks is what the transport says (the service authenticates it); an adversary with many names has
-as many budgets. Members see who asks how much and when.
+NOT protected: who asks is what the transport says, which must authenticate it; an adversary with many names has as
+many budgets. Windows are fixed: around their border a requester gets two budgets in short time. Members see who asks
+how much and when.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,12 +26,11 @@ from protocols.blind import group, keys, oprf
 from protocols.blind.messages import (
     BlindedElements,
     CeremonyCommitments,
-    CeremonyDigest,
     CeremonyShare,
     EvaluatedElements,
     Manifest,
 )
-from protocols.blind.parameters import MEMBERS, QUORUM, Parameters
+from protocols.blind.parameters import Parameters
 
 
 class Budget:
@@ -47,7 +48,13 @@ class Budget:
         self._lock = threading.Lock()
 
     def spend(self, requester: str, answers: int) -> None:
-        """Count them, all or none. Raises BudgetExceeded, which says in how many seconds the next window starts."""
+        """Count them, all or none. Raises BudgetExceeded, which says in how many seconds the next window starts, or
+        that none will do.
+        """
+        if answers > self._limit:
+            raise BudgetExceeded(
+                f"{requester} asks for {answers} evaluations at once; a window has {self._limit} in all", math.inf
+            )
         with self._lock:
             now = self._clock()
             number = int(now // self._window)
@@ -75,18 +82,15 @@ class Member:
         self.ceremony = keys.Ceremony(number, epoch)
         self._mode = parameters.mode
         self._epoch = epoch
-        self._budget = Budget(parameters.budget * QUORUM // MEMBERS, parameters.window, clock)
+        self._budget = Budget(parameters.answers, parameters.window, clock)
         self._share = b""
         self._manifest: Manifest | None = None
 
     def finish_ceremony(
-        self,
-        digests: Mapping[int, CeremonyDigest],
-        commitments: Mapping[int, CeremonyCommitments],
-        shares: Mapping[int, CeremonyShare],
+        self, commitments: Mapping[int, CeremonyCommitments], shares: Mapping[int, CeremonyShare]
     ) -> Manifest:
-        """Take the key share; returns what everybody pins. Raises IntegrityError, naming who dealt wrongly."""
-        self._share, self._manifest = self.ceremony.finish(digests, commitments, shares)
+        """Take the key share; returns what everybody pins. Raises what `Ceremony.finish` raises."""
+        self._share, self._manifest = self.ceremony.finish(commitments, shares)
         return self._manifest
 
     def evaluate(self, requester: str, request: BlindedElements) -> EvaluatedElements:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.ledger import Message, MessageKind
+from protocols.ledger import Message, MessageKind, Number
 
 
 class CeremonyDigest(Message, frozen=True):
@@ -24,9 +24,11 @@ class CeremonyShare(Message, frozen=True):
 
 
 class Manifest(Message, frozen=True):
-    """What everybody pins. public_key: K, an element. public_shares: K_1, K_2, K_3. epoch: of this key."""
+    """What everybody pins, if all members say the same. epoch: of this key. public_key: K, an element.
+    public_shares: K_1, K_2, K_3.
+    """
 
-    epoch: int
+    epoch: Number
     public_key: bytes
     public_shares: bytes
 
@@ -34,7 +36,7 @@ class Manifest(Message, frozen=True):
 class BlindedElements(Message, frozen=True):
     """A request. members: which two are asked. elements: 32 bytes each; with proofs, the last is the check."""
 
-    epoch: int
+    epoch: Number
     members: tuple[int, int]
     elements: bytes
 
@@ -60,8 +62,8 @@ class SealedEntries(Message, frozen=True):
 class BankUpdate(Message, frozen=True):
     """Entries that join the bank at slots first_slot onwards; the rest as in `SealedEntries`, without cases."""
 
-    epoch: int
-    first_slot: int
+    epoch: Number
+    first_slot: Number
     entries: bytes
     ids: bytes
     labels: bytes
@@ -70,8 +72,8 @@ class BankUpdate(Message, frozen=True):
 class MatchReport(Message, frozen=True):
     """Slots that a platform's queries matched, and slots whose entry did not open as it must."""
 
-    matched: list[int]
-    broken: list[int]
+    matched: list[Number]
+    broken: list[Number]
 
 
 class Withdrawal(Message, frozen=True):
@@ -83,7 +85,7 @@ class Withdrawal(Message, frozen=True):
 class Removal(Message, frozen=True):
     """Slots whose rows platforms delete."""
 
-    slots: list[int]
+    slots: list[Number]
 
 
 _EVALUATED = "the request and the member's key share; elements random to whoever lacks the blinds"
@@ -94,8 +96,8 @@ TABLE = (
     MessageKind(CeremonyCommitments, "member", "member", "a random polynomial"),
     MessageKind(CeremonyShare, "member", "member", "a random polynomial"),
     MessageKind(Manifest, "member", "exchange", "the members' public shares"),
-    MessageKind(Manifest, "exchange", "client", "the members' public shares"),
-    MessageKind(Manifest, "exchange", "platform", "the members' public shares"),
+    MessageKind(Manifest, "member", "client", "the members' public shares"),
+    MessageKind(Manifest, "member", "platform", "the members' public shares"),
     MessageKind(BlindedElements, "client", "member", _BLINDED),
     MessageKind(EvaluatedElements, "member", "client", _EVALUATED),
     MessageKind(SealedEntries, "client", "exchange", "the case number; which entries share a token, nothing else"),

@@ -1,12 +1,13 @@
 """What everybody must agree on, and why the numbers are what they are (docs/blind.md has the measurements).
 
-k = 64 positions a band: an unrelated query of T tokens shares one with some of N entries by accident at most
+k = 64 positions a band: an unrelated query of T tokens shares one with some of N entries by accident about
 N * T / 2^k times, and whoever shares a token with an entry opens it. A platform that asks 10^8 queries a day of a
-bank of 10^6 entries opens, at T = 128, all of it within a day if k = 32, and its first one after years if k = 64.
+bank of 10^6 entries opens, at T = 128, 95 % of it within a day if k = 32, and its first one after years if k = 64.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from protocols.base import ConfigurationError
@@ -15,7 +16,7 @@ from protocols.blind.oprf import MAX_BATCH, Mode
 MEMBERS = 3
 QUORUM = 2  # members that must answer; one alone learns and can compute nothing
 SAFE_BAND_BITS = 64
-MAX_THRESHOLD = 40  # one copy in twenty at that distance shares a band, and none from 46 on: see docs/blind.md
+MAX_THRESHOLD = 40  # one copy in twenty at that distance shares a token, and nearly none beyond: see docs/blind.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,26 @@ class Parameters:
         self._whole("threshold", 0, MAX_THRESHOLD)
         self._whole("k", 8, self.bits)
         self._whole("bands", 1, 1 << 16)
-        self._whole("entry_tokens", 1, self.bands)
-        self._whole("query_tokens", 1, self.bands)
+        self._whole("entry_tokens", 1, min(self.bands, MAX_BATCH - 1))  # a proof's check is one element more
+        self._whole("query_tokens", 1, min(self.bands, MAX_BATCH - 1))
         self._whole("budget", 1, 1 << 40)  # a static Diffie-Hellman key should not answer more in its whole life
+        for name in ("proofs", "allow_unsafe_k"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; expected True or False")
         if self.k < SAFE_BAND_BITS and not self.allow_unsafe_k:
             raise ConfigurationError(
                 f"k is {self.k}; below {SAFE_BAND_BITS} positions a band, unrelated queries open entries by accident. "
                 "allow_unsafe_k=True takes it, for research"
             )
-        if not self.window > 0:
-            raise ConfigurationError(f"window is {self.window!r}; expected seconds above 0")
+        number = isinstance(self.window, (int, float)) and not isinstance(self.window, bool)
+        if not number or not 1 <= self.window < math.inf:
+            raise ConfigurationError(f"window is {self.window!r}; expected seconds, 1 or more")
+        needed = max(self.entry_tokens, self.query_tokens) + self.proofs
+        if self.answers < needed:
+            raise ConfigurationError(
+                f"budget is {self.budget}: a member would give {self.answers} answers a window, and one fingerprint "
+                f"needs {needed}; expected {-(-needed * MEMBERS // QUORUM)} or more"
+            )
 
     @property
     def mode(self) -> Mode:
@@ -67,9 +78,14 @@ class Parameters:
         return f"hushmatch/blind/1/{self.bits}/{self.k}/{self.bands}/".encode()
 
     @property
+    def answers(self) -> int:
+        """What each member gives a requester a window: however it splits them, they make `budget` evaluations."""
+        return self.budget * QUORUM // MEMBERS
+
+    @property
     def rows_per_request(self) -> int:
-        """Fingerprints whose tokens go into one request: few, so that requests spread over threads."""
-        return max(1, min(MAX_BATCH - 1, 1024) // max(self.entry_tokens, self.query_tokens))
+        """Fingerprints whose tokens go into one request: few, so that requests spread over threads and fit a window."""
+        return max(1, min(1024, self.answers - self.proofs) // max(self.entry_tokens, self.query_tokens))
 
     def _whole(self, name: str, low: int, high: int) -> None:
         value = getattr(self, name)

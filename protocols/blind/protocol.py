@@ -33,6 +33,7 @@ from protocols.blind.messages import (
     Withdrawal,
 )
 from protocols.blind.parameters import MAX_THRESHOLD, Parameters
+from protocols.ledger import M
 
 Answer = TypeVar("Answer")
 
@@ -43,7 +44,8 @@ class Blind(Protocol):
     capabilities = Capabilities(
         exact=False,
         reveals="to a platform, the fingerprint of an entry that agrees with an upload of its own on 62 or more "
-        "chosen bits; to exchange and platforms, which entries are near-identical",
+        "chosen bits, fewer if it spends evaluations on guessing the others; to exchange and platforms, which entries "
+        "are near-identical",
         bits=(256,),
         max_threshold=MAX_THRESHOLD,
     )
@@ -72,9 +74,13 @@ class Blind(Protocol):
         self._exchange = Exchange(self.parameters)
         self._members = {number: Member(number, self.parameters) for number in NUMBERS}
         with self.ledger.phase("setup"):
-            manifest = self._hold_ceremony()
-            self._client = Client(self.parameters, self.ledger.send("exchange", "client", manifest))
-            self._platform = Checker(self.parameters, self.ledger.send("exchange", "platform", manifest))
+            heard = self._hold_ceremony()
+            with self.ledger.cpu("exchange"):
+                self._exchange.pin(heard["exchange"])
+            with self.ledger.cpu("client"):
+                self._client = Client(self.parameters, heard["client"])
+            with self.ledger.cpu("platform"):
+                self._platform = Checker(self.parameters, heard["platform"])
 
     @classmethod
     def options(cls) -> set[str]:
@@ -166,23 +172,25 @@ class Blind(Protocol):
                 raise
         return [future.result() for future in futures]
 
-    def _hold_ceremony(self) -> Manifest:
-        names = {number: f"member-{number}" for number in NUMBERS}
-        received: dict[int, dict[str, dict[int, Any]]] = {
-            n: {"digest": {}, "commitments": {}, "share": {}} for n in names
-        }
-        for kind in ("digest", "commitments", "share"):
-            for dealer, member in self._members.items():
-                for other in names:
-                    if other != dealer:
-                        with self.ledger.cpu(names[dealer]):
-                            part = member.ceremony
-                            message = part.share_for(other) if kind == "share" else getattr(part, kind)
-                        received[other][kind][dealer] = self.ledger.send(names[dealer], names[other], message)
-        manifests = []
+    def _hold_ceremony(self) -> dict[str, list[Manifest]]:
+        """What every role that needs the public keys has heard of them, from each member."""
+        digests = self._among_members(lambda member, _: member.ceremony.digest)
+        commitments = self._among_members(lambda member, _: member.ceremony.commitments(digests[member.number]))
+        shares = self._among_members(lambda member, other: member.ceremony.share_for(other))
+        heard: dict[str, list[Manifest]] = {"exchange": [], "client": [], "platform": []}
         for number, member in self._members.items():
-            with self.ledger.cpu(names[number]):
-                own = member.finish_ceremony(*received[number].values())
-            manifests.append(self.ledger.send(names[number], "exchange", own))
-        with self.ledger.cpu("exchange"):
-            return self._exchange.publish(manifests)
+            with self.ledger.cpu(f"member-{number}"):
+                manifest = member.finish_ceremony(commitments[number], shares[number])
+            for role, manifests in heard.items():
+                manifests.append(self.ledger.send(f"member-{number}", role, manifest))
+        return heard
+
+    def _among_members(self, tell: Callable[[Member, int], M]) -> dict[int, dict[int, M]]:
+        """tell(member, other) from every member to every other; what each received, by sender."""
+        received: dict[int, dict[int, M]] = {number: {} for number in self._members}
+        for number, member in self._members.items():
+            for other in received.keys() - {number}:
+                with self.ledger.cpu(f"member-{number}"):
+                    message = tell(member, other)
+                received[other][number] = self.ledger.send(f"member-{number}", f"member-{other}", message)
+        return received

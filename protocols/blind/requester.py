@@ -26,16 +26,16 @@ from itertools import cycle
 
 import numpy as np
 
-from protocols.base import IntegrityError, MessageError
+from protocols.base import InputError, IntegrityError, MessageError
 from protocols.blind import group, keys, oprf
 from protocols.blind.group import ElementError, Rows, ScalarError
 from protocols.blind.messages import BlindedElements, EvaluatedElements, Manifest
 from protocols.blind.parameters import QUORUM, Parameters
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """What the requester must keep of a request until the answers are in; secret, and good for one use."""
+    """What the requester must keep of a request until the answers are in; secret, and of this request alone."""
 
     members: tuple[int, int]
     inputs: Sequence[bytes] = field(repr=False)
@@ -47,17 +47,19 @@ class Pending:
 class Requester:
     """Makes tokens with the committee's help. Safe to use from several threads."""
 
-    def __init__(self, parameters: Parameters, manifest: Manifest) -> None:
-        """Raises IntegrityError or MessageError if the manifest's keys do not fit together."""
-        keys.check_manifest(manifest)
+    def __init__(self, parameters: Parameters, manifests: Sequence[Manifest]) -> None:
+        """manifests: one from each member. Raises IntegrityError or ElementError if they are not good."""
+        manifest = keys.agreed(manifests)
         self._mode = parameters.mode
-        self._manifest = manifest
+        self.epoch = manifest.epoch
         self._quorums = cycle(keys.QUORUMS)  # every pair in turn: see member.py on budgets
         self._lock = threading.Lock()
         self._public = {(q, i): keys.public_share(manifest, i, q) for q in keys.QUORUMS for i in q}
 
     def request(self, inputs: Sequence[bytes]) -> tuple[Pending, BlindedElements]:
-        """For 1 to 65,534 inputs: what to keep, and what to send to the members it names."""
+        """For 1 to 65,534 inputs: what to keep, and what to send to the members it names. Raises InputError."""
+        if not 0 < len(inputs) < oprf.MAX_BATCH:
+            raise InputError(f"inputs has {len(inputs)}; expected 1 to {oprf.MAX_BATCH - 1} in one request")
         with self._lock:
             members = next(self._quorums)
         blinds, blinded = oprf.blind(inputs, self._mode)
@@ -66,12 +68,13 @@ class Requester:
             weights = group.random_scalars(len(inputs))
             check = group.weighted_sum(weights, blinded)
         pending = Pending(members, inputs, blinds, weights, check)
-        return pending, BlindedElements(self._manifest.epoch, members, elements + check)
+        return pending, BlindedElements(self.epoch, members, elements + check)
 
     def finish(self, pending: Pending, answers: Mapping[int, EvaluatedElements]) -> Rows:
         """The tokens, (n, 64) uint8, in the order of the inputs.
 
-        Raises IntegrityError, ElementError or ScalarError, each naming the member whose answer is not acceptable.
+        Raises IntegrityError, ElementError or ScalarError, each naming the member whose answer is not acceptable;
+        without proofs, both members where their answers cancel each other.
         """
         if sorted(answers) != sorted(pending.members):
             raise MessageError(f"answers came from members {sorted(answers)}; members {pending.members} were asked")
@@ -97,6 +100,8 @@ class Requester:
                         raise IntegrityError(f"member-{member} evaluated with something else than its key share")
                 raise IntegrityError(f"the answers of members {pending.members} do not add up")
             combined = combined[:-1]
+        if not combined.any(axis=1).all():
+            raise IntegrityError(f"the answers of members {pending.members} cancel each other: one of them lies")
         return oprf.finalize(pending.inputs, pending.blinds, combined)
 
     def _verify(self, member: int, pending: Pending, part: Rows, proof: bytes) -> None:

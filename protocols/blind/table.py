@@ -19,6 +19,7 @@ from protocols.blind.entries import KEY, ROW_ID
 
 COLUMNS = {"head": ("<u8", ()), "tail": ("<u4", ()), "slot": ("<u4", ()), "label": ("u1", (KEY,))}
 ROW_SIZE = ROW_ID + 4 + KEY
+MAX_SLOTS = 1 << 32
 
 
 class TokenTable:
@@ -76,18 +77,22 @@ class TokenTable:
 
     @classmethod
     def load(cls, folder: Path) -> TokenTable:
-        """The table in a folder, mapped into memory. Raises MessageError if the columns do not fit each other."""
+        """The table in a folder, mapped into memory. Raises MessageError for what is no table, or not in order."""
         columns = []
         for name, (dtype, shape) in COLUMNS.items():
             try:
                 column = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError) as error:
                 raise MessageError(f"{name}.npy is no column of a token table: {type(error).__name__}") from None
-            if column.dtype != np.dtype(dtype) or column.shape[1:] != shape:
+            if not isinstance(column, np.ndarray):
+                raise MessageError(f"{name}.npy is no column of a token table: {type(column).__name__}")
+            if column.dtype != np.dtype(dtype) or column.ndim == 0 or column.shape[1:] != shape:
                 raise MessageError(f"{name}.npy holds {column.dtype} {column.shape}; expected {dtype} rows of {shape}")
             columns.append(column)
         if len({len(column) for column in columns}) != 1:
             raise MessageError("the table's columns have different lengths")
+        if (columns[0][1:] < columns[0][:-1]).any():
+            raise MessageError("the table's rows are not in ascending order of their ids")
         return cls(*columns)
 
 

@@ -12,20 +12,21 @@ from protocols.blind.parameters import Parameters
 SMALL = {"bands": 32, "entry_tokens": 8, "query_tokens": 8}
 
 
+def listen(number, ceremonies):
+    """What member `number` has heard when it can finish: commitments and shares of the others."""
+    digests = {n: c.digest for n, c in ceremonies.items()}
+    for n, ceremony in ceremonies.items():
+        ceremony.commitments({m: d for m, d in digests.items() if m != n})
+    others = {n: c for n, c in ceremonies.items() if n != number}
+    return (
+        {n: c.commitments({m: d for m, d in digests.items() if m != n}) for n, c in others.items()},
+        {n: c.share_for(number) for n, c in others.items()},
+    )
+
+
 def hold(ceremonies):
     """Run the ceremony honestly; {number: (share, manifest)}."""
-    digests = {n: c.digest for n, c in ceremonies.items()}
-    commitments = {n: c.commitments for n, c in ceremonies.items()}
-
-    def others(n, values):
-        return {m: v for m, v in values.items() if m != n}
-
-    return {
-        n: c.finish(
-            others(n, digests), others(n, commitments), {m: d.share_for(n) for m, d in ceremonies.items() if m != n}
-        )
-        for n, c in ceremonies.items()
-    }
+    return {n: c.finish(*listen(n, ceremonies)) for n, c in ceremonies.items()}
 
 
 @pytest.fixture
@@ -35,24 +36,18 @@ def ceremonies():
 
 @pytest.fixture
 def committee():
-    """committee(**options): parameters, members by number, the manifest, and their answers to a request."""
+    """committee(**options): parameters, members by number, their manifests, and their answers to a request."""
 
     def build(clock=None, **options):
         parameters = Parameters(**(SMALL | options))
         members = {n: Member(n, parameters, **({"clock": clock} if clock else {})) for n in NUMBERS}
         parts = {n: m.ceremony for n, m in members.items()}
-        for n, member in members.items():
-            others = {m: c for m, c in parts.items() if m != n}
-            manifest = member.finish_ceremony(
-                {m: c.digest for m, c in others.items()},
-                {m: c.commitments for m, c in others.items()},
-                {m: c.share_for(n) for m, c in others.items()},
-            )
+        manifests = [member.finish_ceremony(*listen(n, parts)) for n, member in members.items()]
 
         def answer(request, requester="platform"):
             return {n: members[n].evaluate(requester, request) for n in request.members}
 
-        return SimpleNamespace(parameters=parameters, members=members, manifest=manifest, answer=answer)
+        return SimpleNamespace(parameters=parameters, members=members, manifests=manifests, answer=answer)
 
     return build
 
@@ -60,6 +55,11 @@ def committee():
 @pytest.fixture
 def run_ceremony():
     return hold
+
+
+@pytest.fixture
+def heard():
+    return listen
 
 
 @pytest.fixture

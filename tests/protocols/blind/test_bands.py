@@ -4,6 +4,7 @@ import hashlib
 from itertools import product
 
 import numpy as np
+import pytest
 
 from protocols.blind import bands
 from protocols.blind.parameters import Parameters
@@ -56,11 +57,30 @@ def test_a_turned_bit_is_turned_and_inputs_are_distinct(rng):
     assert all(len(set(texts[row * 12 : row * 12 + 12])) == 12 for row in range(4))
 
 
-def test_the_scale_of_margins_does_not_matter_and_flat_ones_are_taken(rng):
-    margins = rng.standard_normal(256)
-    one, other = (set(zip(*map(tuple, bands.choose(margins * s, 12, SMALL)), strict=True)) for s in (1, 1e4))
+@pytest.mark.parametrize(
+    ("kind", "scale"),
+    [
+        ("f8", 1e-300),
+        ("f8", 1e4),
+        ("f8", 1e39),
+        ("f8", 1e300),
+        ("f4", 1e-37),
+        ("f4", 1e37),
+        ("f2", 16),
+        ("f8", 2.0**-1070),
+    ],
+)
+def test_the_scale_of_margins_does_not_matter(rng, kind, scale):
+    margins = rng.standard_normal(256).astype(kind)
+    if scale < 1e-300:
+        margins = np.round(margins * 8) / 8  # digits that numbers so small still have
+    one, other = (set(zip(*map(tuple, bands.choose(m, 12, SMALL)), strict=True)) for m in (margins, margins * scale))
     assert one == other
+
+
+def test_flat_margins_are_taken():
     assert len(bands.choose(np.zeros(256), 12, SMALL)[0]) == 12
+    assert len(bands.choose(np.full(256, np.finfo(np.float64).max), 12, SMALL)[0]) == 12
 
 
 def test_copies_share_tokens_more_often_with_margins_than_without(rng):

@@ -19,10 +19,14 @@ def sealed(rng):
     return fingerprints, tokens, bands, entries.seal(fingerprints, tokens, bands, epoch=3)
 
 
+def derive(secret, info, size):
+    return HKDFExpand(SHA256(), size, info).derive(secret)
+
+
 def test_keys_are_drawn_by_hkdf(rng):
     for size in (1, 12, 32):
         secret, info = rng.bytes(64), rng.bytes(40)
-        assert entries._expand(secret, info, size) == HKDFExpand(SHA256(), size, info).derive(secret)
+        assert entries._expand(secret, info, size) == derive(secret, info, size)
 
 
 def test_a_fingerprint_longer_than_the_key_stream_is_not_sealed(rng):
@@ -40,10 +44,30 @@ def test_each_token_opens_its_entry(sealed):
         assert (opened == fingerprints[at // 2]).all()
 
 
+def test_entries_are_sealed_as_the_format_says(sealed):
+    """Made again with another HKDF: what every part is keyed with and bound to, and that keys are fresh."""
+    fingerprints, tokens, bands, (rows, ids, labels) = sealed
+    keys = []
+    for at, band in enumerate(bands.ravel().tolist()):
+        row, token = rows[at // 2].tobytes(), tokens[at].tobytes()
+        entry_id, body, commitment = row[:16], row[16:48], row[48:]
+        assert ids[at].tobytes() == derive(token, b"id", 12)
+        pad = derive(token, b"pad" + (3).to_bytes(8) + entry_id + band.to_bytes(2), 16)
+        key = (labels[at] ^ np.frombuffer(pad, np.uint8)).tobytes()
+        stream = np.frombuffer(derive(key, b"fp" + entry_id, 32), np.uint8)
+        assert (np.frombuffer(body, np.uint8) ^ stream == fingerprints[at // 2]).all()
+        assert commitment == derive(key, b"commit" + entry_id + body, 32)
+        keys.append(key)
+    assert keys[0::2] == keys[1::2]
+    assert len(set(keys)) == 3
+    assert bytes(16) not in keys
+
+
 def test_another_token_band_epoch_entry_or_label_opens_nothing(sealed):
     _, tokens, _, (rows, _, labels) = sealed
     for wrong in (
         (rows[0], labels[0], tokens[1], 4, 3),
+        (rows[0], labels[0], tokens[0] ^ (np.arange(64) == 63).astype(np.uint8), 4, 3),
         (rows[0], labels[0], tokens[0], 9, 3),
         (rows[0], labels[0], tokens[0], 4, 2),
         (rows[1], labels[0], tokens[0], 4, 3),

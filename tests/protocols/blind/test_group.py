@@ -10,12 +10,14 @@ from protocols.blind.group import ElementError, ScalarError
 
 scalars = st.integers(1, group.ORDER - 1)
 
-# RFC 9496, A.3: encodings that must be refused, one of each kind.
+# Encodings that must be refused, one of each kind of RFC 9496, A.3, and two of ours.
 BAD_ENCODINGS = {
     "non-canonical field element": "00ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
     "negative field element": "0100000000000000000000000000000000000000000000000000000000000000",
     "non-square x^2": "26948d35ca62e643e26a83177332e6b6afeb9d08e4268b650f1f5bbd8d81d371",
     "negative x*y": "3eb858e78f5a7254d8c9731174a94f76755fd3941c0ac93735c07ba14579630e",
+    "highest bit": "e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2df6",  # of G; 4.3.1, step 1
+    "identity with the highest bit": "0000000000000000000000000000000000000000000000000000000000000080",
     "s = -1": "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 }
 
@@ -71,12 +73,25 @@ def test_what_is_not_on_the_group_is_refused_wherever_it_comes_in(kind):
 def test_the_identity_and_wrong_lengths_are_refused():
     with pytest.raises(ElementError, match=r"elements\[1\] is the identity"):
         group.elements(base(1).tobytes() + bytes(32), 2, "elements")
+    for high in ("highest bit", "identity with the highest bit"):
+        with pytest.raises(ElementError, match=r"elements\[1\] is not a canonical encoding"):
+            group.elements(base(1).tobytes() + bytes.fromhex(BAD_ENCODINGS[high]), 2, "elements")
     with pytest.raises(ElementError, match="elements: 63 bytes"):
         group.elements(bytes(63), 2, "elements")
     with pytest.raises(ElementError):
         group.multiply(group.random_scalars(1), rows(bytes(32)))
     with pytest.raises(ElementError):
         group.check(rows(bytes(32)), "elements")
+
+
+def test_batches_that_do_not_fit_each_other_are_refused():
+    three = rows(*(base(n).tobytes() for n in (1, 2, 3)))
+    for scalars in (group.random_scalars(2), group.random_scalars(4), b"\x01" * 31):
+        with pytest.raises(ScalarError, match="for 3 elements"):
+            group.multiply(scalars, three)
+    for other in (three[:2], np.concatenate([three, three])):
+        with pytest.raises(ElementError, match="to be added"):
+            group.add(three, other)
 
 
 def test_zero_and_out_of_range_scalars_are_refused():

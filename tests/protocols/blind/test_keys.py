@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from protocols.base import IntegrityError, MessageError
+from protocols.base import IntegrityError, MessageError, ReplayError
 from protocols.blind import group, keys, oprf
-from protocols.blind.messages import CeremonyCommitments, CeremonyShare, Manifest
+from protocols.blind.messages import CeremonyShare, Manifest
 from protocols.blind.oprf import Mode
 
 
@@ -44,73 +44,92 @@ def test_any_two_members_evaluate_as_the_holder_of_the_key_would(ceremonies, run
         assert (oprf.finalize(inputs, blinds, parts[0]) != whole).any(axis=1).all()
 
 
-def without(n, values):
-    return {m: v for m, v in values.items() if m != n}
-
-
-def parts(ceremonies, receiver):
-    return (
-        without(receiver, {n: c.digest for n, c in ceremonies.items()}),
-        without(receiver, {n: c.commitments for n, c in ceremonies.items()}),
-        without(receiver, {n: c.share_for(receiver) for n, c in ceremonies.items()}),
-    )
-
-
-def test_a_wrong_share_is_caught_and_its_dealer_named(ceremonies):
-    digests, commitments, shares = parts(ceremonies, 1)
+def test_a_wrong_share_is_caught_and_its_dealer_named(ceremonies, heard):
+    commitments, shares = heard(1, ceremonies)
     shares[3] = CeremonyShare(group.scalar_add(shares[3].share, group.small_scalar(1)))
     with pytest.raises(IntegrityError, match="member-3 dealt a share"):
-        ceremonies[1].finish(digests, commitments, shares)
+        ceremonies[1].finish(commitments, shares)
 
 
-def test_a_share_meant_for_another_member_is_caught(ceremonies):
-    digests, commitments, shares = parts(ceremonies, 1)
+def test_a_share_meant_for_another_member_is_caught(ceremonies, heard):
+    commitments, shares = heard(1, ceremonies)
     shares[2] = ceremonies[2].share_for(3)
     with pytest.raises(IntegrityError, match="member-2 dealt a share"):
-        ceremonies[1].finish(digests, commitments, shares)
+        ceremonies[1].finish(commitments, shares)
 
 
-def test_choosing_commitments_after_seeing_the_others_is_caught(ceremonies):
-    digests, commitments, shares = parts(ceremonies, 1)
+def test_choosing_commitments_after_seeing_the_others_is_caught(ceremonies, heard):
+    commitments, shares = heard(1, ceremonies)
     rogue = keys.Ceremony(3, epoch=1)  # dealt anew, in the light of what members 1 and 2 published
-    commitments[3], shares[3] = rogue.commitments, rogue.share_for(1)
+    commitments[3] = rogue.commitments({n: ceremonies[n].digest for n in (1, 2)})
+    shares[3] = rogue.share_for(1)
     with pytest.raises(IntegrityError, match="member-3 published other commitments than it promised"):
-        ceremonies[1].finish(digests, commitments, shares)
+        ceremonies[1].finish(commitments, shares)
+
+
+def test_nothing_is_published_before_everybody_has_promised(ceremonies):
+    first, digests = ceremonies[1], {n: ceremonies[n].digest for n in (2, 3)}
+    for early in ({}, {2: digests[2]}, digests | {1: first.digest}):
+        with pytest.raises(MessageError, match="digests came from"):
+            first.commitments(early)
+    for member in (2, 3):
+        with pytest.raises(MessageError, match="once their digests are in"):
+            first.share_for(member)
+    first.commitments(digests)
+    for member in (0, 1, 4):  # at 0 is the dealer's part of the key itself
+        with pytest.raises(MessageError, match="deals to"):
+            first.share_for(member)
+    with pytest.raises(ReplayError, match="other digests"):
+        first.commitments(digests | {3: digests[2]})
+    assert first.commitments(digests).elements == first._commitments
 
 
 def test_a_promise_is_of_one_dealer_and_one_epoch(ceremonies):
     """Who repeats what another published would otherwise double that one's part of the key, without knowing it."""
-    digests, commitments, shares = parts(ceremonies, 1)
-    echo = [values | {2: values[3]} for values in (digests, commitments, shares)]
-    with pytest.raises(IntegrityError, match="member-2 published other commitments than it promised"):
-        ceremonies[1].finish(*echo)
-    with pytest.raises(IntegrityError, match="published other commitments than it promised"):
-        keys.Ceremony(1, epoch=2).finish(digests, commitments, shares)
+    first, third = ceremonies[1], ceremonies[3]
+    for listener in (first, keys.Ceremony(1, epoch=2)):
+        listener.commitments({2: third.digest, 3: third.digest})
+        commitments = third.commitments({n: ceremonies[n].digest for n in (1, 2)})
+        echo = [{2: value, 3: value} for value in (commitments, third.share_for(1))]
+        with pytest.raises(IntegrityError, match="member-2 published other commitments than it promised"):
+            listener.finish(*echo)
+
+
+def test_a_dealer_that_gives_somebody_zero_is_named_by_everybody(ceremonies, heard):
+    slope = ceremonies[3]._coefficients[1].tobytes()
+    zero_at_2 = group.scalar_mul(slope, group.small_scalar(-2))
+    ceremonies[3]._coefficients = np.frombuffer(zero_at_2 + slope, np.uint8).reshape(2, 32)
+    ceremonies[3]._commitments = group.multiply_base(ceremonies[3]._coefficients).tobytes()
+    for number in (1, 2):
+        with pytest.raises(IntegrityError, match="member-3 dealt somebody a share of zero"):
+            ceremonies[number].finish(*heard(number, ceremonies))
 
 
 @pytest.mark.parametrize("bad", [bytes(32), group.ORDER.to_bytes(32, "little"), b"", b"\x01" * 33])
-def test_a_zero_or_malformed_share_is_refused_by_name(ceremonies, bad):
-    digests, commitments, shares = parts(ceremonies, 2)
+def test_a_zero_or_malformed_share_is_refused_by_name(ceremonies, heard, bad):
+    commitments, shares = heard(2, ceremonies)
     shares[1] = CeremonyShare(bad)
     with pytest.raises(group.ScalarError, match="member-1"):
-        ceremonies[2].finish(digests, commitments, shares)
+        ceremonies[2].finish(commitments, shares)
 
 
 @pytest.mark.parametrize("bad", [bytes(64), b"\xff" * 64, b"\x01" * 31], ids=["identity", "off the group", "short"])
-def test_malformed_commitments_are_refused_by_name(bad):
+def test_malformed_commitments_are_refused_by_name(heard, bad):
     ceremonies = {n: keys.Ceremony(n, epoch=1) for n in keys.NUMBERS}
     ceremonies[3]._commitments = bad  # its digest fits: it promised just this
     with pytest.raises(group.ElementError, match="member-3"):
-        ceremonies[1].finish(*parts(ceremonies, 1))
+        ceremonies[1].finish(*heard(1, ceremonies))
 
 
-def test_a_ceremony_that_lacks_somebody_does_not_finish(ceremonies):
-    digests, commitments, shares = parts(ceremonies, 1)
-    for missing in (digests, commitments, shares):
+def test_a_ceremony_that_lacks_somebody_does_not_finish(ceremonies, heard):
+    commitments, shares = heard(1, ceremonies)
+    for missing in (commitments, shares):
         value = missing.pop(2)
         with pytest.raises(MessageError, match="from each of"):
-            ceremonies[1].finish(digests, commitments, shares)
+            ceremonies[1].finish(commitments, shares)
         missing[2] = value
+    with pytest.raises(MessageError, match="from each of"):
+        keys.Ceremony(1, epoch=1).finish(commitments, shares)
 
 
 def test_a_manifest_with_a_swapped_share_is_refused(ceremonies, run_ceremony):
@@ -137,8 +156,28 @@ def test_lagrange_wants_a_quorum():
             keys.lagrange(member, members)
 
 
-def test_commitments_do_not_carry_the_share(ceremonies):
-    assert isinstance(ceremonies[1].commitments, CeremonyCommitments)
-    share = ceremonies[1].share_for(2).share
-    assert share not in ceremonies[1].commitments.elements
-    assert np.frombuffer(share, np.uint8).any()
+def test_manifests_must_come_from_every_member_and_agree(ceremonies, run_ceremony):
+    good = [manifest for _, manifest in run_ceremony(ceremonies).values()]
+    assert keys.agreed(good) == good[0]
+    others = {n: keys.Ceremony(n, epoch=1) for n in keys.NUMBERS}
+    other = run_ceremony(others)[1][1]
+    for bad in ([], good[:1], good[:2], good * 2):
+        with pytest.raises(IntegrityError, match="one from each"):
+            keys.agreed(bad)
+    with pytest.raises(IntegrityError, match="do not agree"):
+        keys.agreed([*good[:2], other])
+    with pytest.raises(IntegrityError, match="do not interpolate"):
+        keys.agreed([Manifest(1, other.public_key, good[0].public_shares)] * 3)
+
+
+def test_no_member_can_compute_the_key_from_its_share(ceremonies, run_ceremony):
+    """A constant polynomial, or one that others can work out, would give the key away with one share."""
+    for ceremony in ceremonies.values():
+        constant, slope = (row.tobytes() for row in ceremony._coefficients)
+        assert constant != slope
+    outcome = run_ceremony(ceremonies)
+    shares = {n: share for n, (share, _) in outcome.items()}
+    whole = combined(shares, (1, 2))
+    for number, share in shares.items():
+        assert not any(group.scalar_mul(whole, group.small_scalar(n)) == share for n in range(1, 5)), number
+    assert len({c._commitments for c in ceremonies.values()}) == 3

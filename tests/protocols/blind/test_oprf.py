@@ -80,6 +80,17 @@ def test_a_proof_holds_for_nothing_else(proved):
             oprf.verify_proof(*wrong)
 
 
+def test_proofs_of_one_statement_differ():
+    """The nonce: used twice, or guessed, it gives the key away."""
+    key = group.random_scalars(1).tobytes()
+    _, blinded = oprf.blind([b"a"], Mode.VOPRF)
+    statement = key, oprf.public_key(key), blinded, oprf.blind_evaluate(key, blinded), Mode.VOPRF
+    proofs = {oprf.generate_proof(*statement) for _ in range(8)}
+    assert len(proofs) == 8
+    nonces = {group.scalar_add(p[32:], group.scalar_mul(p[:32], key)) for p in proofs}  # r = s + c k
+    assert len(nonces) == 8
+
+
 def test_one_element_evaluated_under_another_key_spoils_the_batch(proved):
     public, blinded, evaluated, _ = proved
     key = group.random_scalars(1).tobytes()
@@ -107,6 +118,8 @@ def test_blinds_are_fresh_and_modes_are_apart():
     first, second = (oprf.blind([b"same"], Mode.VOPRF) for _ in range(2))
     assert (first[0] != second[0]).any()
     assert (first[1] != second[1]).any()
+    blinds, blinded = oprf.blind([b"same"] * 3, Mode.VOPRF)
+    assert len({row.tobytes() for row in blinds}) == len({row.tobytes() for row in blinded}) == 3
     key = group.random_scalars(1).tobytes()
     tokens = {
         mode: oprf.finalize([b"x"], blinds, oprf.blind_evaluate(key, blinded)).tobytes()

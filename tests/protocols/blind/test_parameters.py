@@ -20,6 +20,19 @@ from protocols.blind.parameters import Parameters
         {"budget": 0},
         {"budget": 1 << 41},
         {"window": 0},
+        {"window": 5e-324},
+        {"window": float("inf")},
+        {"window": float("nan")},
+        {"window": "a day"},
+        {"window": None},
+        {"window": True},
+        {"proofs": "no"},
+        {"allow_unsafe_k": "no", "k": 8},
+        {"record": 1},
+        {"progress": 5},
+        {"entry_tokens": 65_535, "bands": 65_536},
+        {"query_tokens": 65_535, "bands": 65_536},
+        {"budget": 192},
         {"threshold": 41},
         {"threads": 0},
     ],
@@ -38,3 +51,11 @@ def test_a_small_k_is_for_research_only():
 def test_other_bands_are_another_domain():
     domains = {Parameters(k=k, bands=bands).domain for k in (64, 65) for bands in (128, 256)}
     assert len(domains) == 4
+
+
+def test_a_budget_is_enough_for_one_fingerprint_and_requests_fit_it():
+    """With proofs 129 answers: the smallest budget that a member makes as many of a window."""
+    assert Parameters(budget=194).answers == 129
+    assert Parameters(budget=194).rows_per_request == 1
+    assert Parameters(budget=3 * 129).rows_per_request == 2
+    assert Parameters().rows_per_request == 8

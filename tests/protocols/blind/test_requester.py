@@ -4,8 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from protocols.base import IntegrityError, MessageError
+from protocols.base import InputError, IntegrityError, MessageError
 from protocols.blind import group, keys
+from protocols.blind.checker import Checker
+from protocols.blind.client import Client
 from protocols.blind.group import ElementError, ScalarError
 from protocols.blind.messages import EvaluatedElements
 from protocols.blind.requester import Requester
@@ -20,13 +22,13 @@ def rows(data):
 @pytest.fixture(params=[True, False], ids=["VOPRF", "OPRF"])
 def both(request, committee):
     setup = committee(proofs=request.param)
-    return setup, Requester(setup.parameters, setup.manifest)
+    return setup, Requester(setup.parameters, setup.manifests)
 
 
 @pytest.fixture
 def checked(committee):
     setup = committee(proofs=True)
-    return setup, Requester(setup.parameters, setup.manifest)
+    return setup, Requester(setup.parameters, setup.manifests)
 
 
 def ask(setup, requester, inputs=INPUTS):
@@ -138,7 +140,9 @@ def test_malformed_proofs_name_the_member(checked, proof):
         requester.finish(pending, altered(answers, member, proof=proof))
 
 
-@pytest.mark.parametrize("kind", ["identity", "off the group", "short", "one more", "empty"])
+@pytest.mark.parametrize(
+    "kind", ["identity", "off the group", "high bit", "identity with the high bit", "short", "one more", "empty"]
+)
 @pytest.mark.parametrize("place", [0, 1])
 def test_malformed_answers_name_the_member_in_both_modes(both, kind, place):
     setup, requester = both
@@ -148,6 +152,10 @@ def test_malformed_answers_name_the_member_in_both_modes(both, kind, place):
         given[1] = 0
     elif kind == "off the group":
         given[1] = 255
+    elif kind == "high bit":
+        given[1, -1] |= 0x80
+    elif kind == "identity with the high bit":
+        given[1] = [0] * 31 + [0x80]
     data = {"short": given.tobytes()[:-1], "one more": given.tobytes() + given[0].tobytes(), "empty": b""}
     with pytest.raises(ElementError, match=f"member-{member}"):
         requester.finish(pending, altered(answers, member, data.get(kind, given.tobytes())))
@@ -160,6 +168,36 @@ def test_answers_of_other_members_than_asked_are_refused(checked):
     for bad in ({}, dict(list(answers.items())[:1]), answers | {stranger: EvaluatedElements(b"", b"")}):
         with pytest.raises(MessageError, match="were asked"):
             requester.finish(pending, bad)
+
+
+def test_answers_that_cancel_are_caught_without_proofs_too(committee):
+    setup = committee(proofs=False)
+    requester = Requester(setup.parameters, setup.manifests)
+    pending, answers, request = ask(setup, requester)
+    first, second = request.members
+    given, other = rows(answers[second].elements), rows(answers[first].elements)
+    given[2] = group.multiply(group.small_scalar(-1), other[2:3])[0]
+    with pytest.raises(IntegrityError, match=rf"members \({first}, {second}\) cancel"):
+        requester.finish(pending, altered(answers, second, given.tobytes()))
+
+
+def test_a_request_has_at_least_one_input_and_room_for_the_check(checked):
+    _, requester = checked
+    for inputs in ([], [b"x"] * 65_535):
+        with pytest.raises(InputError, match="inputs has"):
+            requester.request(inputs)
+
+
+def test_keys_that_the_members_do_not_all_vouch_for_are_refused(committee):
+    """Whoever carries manifests could else put a key of its own in their place."""
+    setup, other = committee(), committee()
+    first, second, third = (setup.manifests[0].public_shares[at : at + 32] for at in (0, 32, 64))
+    swapped = msgspec.structs.replace(setup.manifests[0], public_shares=second + first + third)
+    for role in (Requester, Client, Checker):
+        for bad in ([*setup.manifests[:2], other.manifests[2]], setup.manifests[:2], [swapped] * 3):
+            with pytest.raises(IntegrityError):
+                role(setup.parameters, bad)
+        role(setup.parameters, setup.manifests)
 
 
 def test_nothing_secret_is_shown(checked):

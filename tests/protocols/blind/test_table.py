@@ -73,3 +73,24 @@ def test_files_that_are_no_table_are_refused_by_name(rng, tmp_path):
     np.save(tmp_path / "v1" / "slot.npy", np.array([object()] * 100), allow_pickle=True)
     with pytest.raises(MessageError, match=r"slot\.npy"):
         TokenTable.load(tmp_path / "v1")
+    for name, data in (("slot", b""), ("head", b"\x93NUMPY"), ("head", None), ("head", np.uint64(5)), ("tail", column)):
+        TokenTable.empty().with_rows(*random_rows(rng, 100)).save(tmp_path / (folder := f"{name}-{rng.random()}"))
+        path = tmp_path / folder / f"{name}.npy"
+        if data is None:
+            with path.open("wb") as file:
+                np.savez(file, column)
+        elif isinstance(data, bytes):
+            path.write_bytes(data)
+        else:
+            np.save(path, data[:50] if data.ndim else data)
+        with pytest.raises(MessageError):
+            TokenTable.load(tmp_path / folder)
+
+
+def test_a_table_that_is_not_in_order_is_refused(rng, tmp_path):
+    """A binary search would miss rows of it, and say nothing."""
+    TokenTable.empty().with_rows(*random_rows(rng, 100)).save(tmp_path / "v1")
+    head = np.load(tmp_path / "v1" / "head.npy")
+    np.save(tmp_path / "v1" / "head.npy", head[::-1])
+    with pytest.raises(MessageError, match="ascending order"):
+        TokenTable.load(tmp_path / "v1")
