@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -73,10 +73,26 @@ def _set_apart(message: M) -> tuple[M, dict[str, memoryview]]:
     return rest, arrays
 
 
+_decoders: dict[Any, msgspec.msgpack.Decoder] = {}
+_making = threading.Lock()
+
+
+def decoder(kind: Any) -> msgspec.msgpack.Decoder:
+    """What decodes msgpack to `kind`, made once. From then on every function of msgspec may be used for `kind`.
+
+    One is made at a time: msgspec 0.22 crashes the process where two threads use a struct for the first time at once.
+    """
+    if kind not in _decoders:
+        with _making:
+            if kind not in _decoders:
+                _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    return _decoders[kind]
+
+
 def decode(payload: bytes | memoryview, kind: type[M]) -> M:
     """The message of type `kind` that `payload` holds. Raises MessageError, which never quotes the bytes."""
     try:
-        return msgspec.msgpack.decode(payload, type=kind)
+        return decoder(kind).decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         raise MessageError(f"{kind.__name__}: the bytes do not decode to this message") from None
 

@@ -16,7 +16,7 @@ import msgspec
 from starlette.requests import Request
 
 from protocols.base import MessageError
-from protocols.ledger import Message
+from protocols.ledger import Message, decoder
 from service.errors import NotAcceptable, TooLarge, TooSlow
 
 MSGPACK, JSON = "application/msgpack", "application/json"
@@ -37,8 +37,9 @@ def encode(message: Message, media: str) -> bytes:
 
 def decode(payload: bytes, kind: type[M], media: str) -> M:
     """The message of type `kind` in `payload`. Raises MessageError."""
+    reader = decoder(kind)  # for JSON too: it makes `kind` ready for threads
     try:
-        return (msgspec.json if media == JSON else msgspec.msgpack).decode(payload, type=kind)
+        return msgspec.json.decode(payload, type=kind) if media == JSON else reader.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise MessageError(f"{kind.__name__}: {_reason(error)}") from None
 
@@ -57,6 +58,7 @@ def query(raw: bytes, kind: type[M] | None) -> M | None:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise MessageError("the query has a parameter twice")
+    decoder(kind)  # as above
     try:
         return msgspec.convert(fields, kind, strict=False)
     except (msgspec.ValidationError, OverflowError) as error:

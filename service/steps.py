@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from protocols.base import IntegrityError, MessageError
-from protocols.ledger import role_of
+from protocols.ledger import decoder, role_of
 from protocols.scan.audit import Auditor
 from protocols.scan.blocks import BlockStore
 from protocols.scan.ceremony import Ceremony
@@ -184,7 +184,7 @@ def call(member: Member, parties: Mapping[str, Verifier], me: Identity, step: St
     if role_of(caller) != step.by:
         raise Forbidden(f"{step.path} is for the {step.by}; {caller} is not")
     try:
-        values = list(msgspec.msgpack.decode(body, type=step.wire_type))
+        values = list(decoder(step.wire_type).decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         raise MessageError(f"{step.path}: the arguments do not decode; expected {', '.join(step.sent)}") from None
     writer = ""
@@ -228,13 +228,13 @@ def result(step: Step, body: bytes, given: Sequence[Any]) -> Any:
         if typing.get_origin(kind) is tuple:
             parts, receivers = typing.get_args(kind), step.to(None, given)
             kinds = tuple(part if to is None else bytes for part, to in zip(parts, receivers, strict=True))
-            values = msgspec.msgpack.decode(body, type=tuple[kinds])  # type: ignore[valid-type]
+            values = decoder(tuple[kinds]).decode(body)  # type: ignore[valid-type]
             return tuple(
                 value if to is None else Letters({to: value}) for value, to in zip(values, receivers, strict=True)
             )
         if step.to is _caller:
-            return msgspec.msgpack.decode(body, type=kind)
-        decoded = msgspec.msgpack.decode(body, type=dict[str, bytes] | None)
+            return decoder(kind).decode(body)
+        decoded = decoder(dict[str, bytes] | None).decode(body)
         return None if decoded is None else Letters(decoded)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         raise MessageError(f"{step.path}: the answer does not decode") from None

@@ -1,5 +1,8 @@
 """What crosses is declared, counted and decoded again; large arrays are counted as encoded, and not copied."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,3 +68,40 @@ def test_a_broken_message_is_refused_without_its_bytes():
     with pytest.raises(MessageError) as refused:
         decode(payload[:-1], Results)
     assert "secret" not in str(refused.value)
+
+
+RACE = """
+import sys, threading
+from typing import Annotated
+import msgspec
+{imports}
+sys.setswitchinterval(1e-5)
+def bounded(j):
+    return Annotated[int, msgspec.Meta(ge=0, le=2**62 + j)] | None
+kinds = [
+    msgspec.defstruct(f"S{{i}}", [(f"f{{j}}", bounded(j)) for j in range(8)])
+    for i in range(1500)
+]
+fields = {{f"f{{j}}": j for j in range(8)}}
+together = threading.Barrier(2)
+seen = []
+def work():
+    for kind in kinds:
+        together.wait()
+        seen.append({use})
+threads = [threading.Thread(target=work) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert len(seen) == 3000 and all(message.f7 == 7 for message in seen)
+"""
+LEDGER = "from protocols.ledger import decode", "decode(msgspec.msgpack.encode(fields), kind)"
+BODY = "from service.bodies import decode", "decode(msgspec.json.encode(fields), kind, 'application/json')"
+QUERY = "from service.bodies import query", "query('&'.join(f'{k}={v}' for k, v in fields.items()).encode(), kind)"
+
+
+@pytest.mark.parametrize(("imports", "use"), [LEDGER, BODY, QUERY], ids=["message", "body", "query"])
+def test_threads_may_decode_a_kind_for_the_first_time_together(imports, use):
+    """msgspec itself crashes the process at this, so the test has one of its own."""
+    script = RACE.format(imports=imports, use=use)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
