@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hashing import ALGORITHMS, FingerprintError, HashingError, hash_image, hash_video, is_video, rule_for
 from hashing.variants import SETS
 from protocols.base import ConfigurationError
-from protocols.base import Progress as Tell
 from service import cli, cli_setup
 
 MIN_WIDTH = 110  # characters a line where no terminal says how many: the demo's tables need them
@@ -54,6 +53,7 @@ def _options(
     ] = False,
 ) -> None:
     """Options without a command."""
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # hashing has its own limit, and names it
 
 
 @app.command("demo")
@@ -74,7 +74,7 @@ def demo_command(
     from experiments.datasets import open_dataset
 
     try:
-        with _progress() as tell:
+        with cli.progress() as tell:
             report = demo.run(demo.prepare(open_dataset(photos), variants, tell), tell)
     except (ExperimentError, HashingError) as error:
         _complain(error)
@@ -118,11 +118,11 @@ def hash_command(
         if not as_json:
             for each in row.get("frames", [row]):
                 time = f"{each['seconds']:8.3f}  " if kind == "video" else ""
-                typer.echo(f"{each['hash']}  {each['quality']:3d}  {time}{file}")
-        if row.get("usable") is False:
+                typer.echo(f"{each['hash']}  {each['quality']:3d}  {time}{cli.one_line(file)}")
+        if not row["usable"] and kind == "photo":
             least = rule_for(algorithm).min_quality
             _warn(f"{file!r}: quality {row['quality']} is below {least}: too little detail to be matched")
-        if row.get("frames") == []:
+        elif not row["usable"]:
             _warn(f"{file!r}: no frame of this video has enough detail to be matched")
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -138,21 +138,14 @@ def _photo_row(file: str, algorithm: str) -> dict[str, Any]:
 def _video_row(file: str, algorithm: str) -> dict[str, Any]:
     if algorithm != "pdq":
         raise FingerprintError(f"{file!r}: a video's frames are hashed with pdq only, not {algorithm}")
-    with _progress() as tell:
+    with cli.progress() as tell:
         video = hash_video(file, tell=tell)
     frames = [
         {"seconds": round(frame.seconds, 3), "hash": frame.fingerprint.hex, "quality": frame.fingerprint.quality}
         for frame in video.frames
     ]
-    return {"video": file, "algorithm": "pdq", "seconds": round(video.seconds, 3), "frames": frames}
-
-
-@contextmanager
-def _progress() -> Iterator[Tell]:
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+    row = {"video": file, "algorithm": "pdq", "seconds": round(video.seconds, 3)}
+    return row | {"usable": bool(frames), "frames": frames}
 
 
 def _warn(text: str) -> None:

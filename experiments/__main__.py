@@ -74,6 +74,10 @@ def main(
     """Entry point; the help text stands in the decorator because it lists the experiments."""
     console = Console()
     try:
+        try:
+            out.mkdir(parents=True, exist_ok=True)  # now, and not after an hour
+        except OSError as error:
+            raise ExperimentError(f"{str(out)!r} cannot be made a folder for results: {error.strerror}") from None
         lab = Lab(open_dataset(photos), cache=cache, jobs=jobs, scheduler=scheduler, results=out)
         for each in EXPERIMENTS if name == "all" else (name,):
             result = conduct(each, lab, quick, command_line(each, photos, quick))

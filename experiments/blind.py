@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from experiments import edits, plots
 from experiments.accuracy import mean_by_photo
 from experiments.attacks.common import random_hashes
+from experiments.fingerprints import open_photo
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
-from hashing.image import open_image, pdq_of
+from hashing.image import pdq_of
 from protocols import create
 from protocols.blind import bands, group
 from protocols.blind.parameters import SAFE_BAND_BITS, Parameters
@@ -125,7 +126,7 @@ def shared(task: tuple[str, Path, Config]) -> list[tuple[int, dict[tuple[int, in
     (k, tokens, whether margins are known).
     """
     name, path, config = task
-    photo = open_image(path).convert("RGB")
+    photo = open_photo(path)
     original = pdq_of(photo)
     copies = [pdq_of(edits.apply(edit, photo, name, config.seed)) for edit in config.edits]
     distances = [original.fingerprint.distance(copy.fingerprint) for copy in copies]

@@ -67,7 +67,7 @@ def open_dataset(path: Path | None) -> Dataset:
     if path.is_file() and path.suffix.lower() == ".csv":
         return manifest(path)
     if not path.is_dir():
-        raise DatasetError("the path is neither a folder nor a CSV file; give --photos a folder of images")
+        raise DatasetError(f"{str(path)!r} is neither a folder nor a CSV file; give --photos a folder of images")
     if (path / "original").is_dir() and any((path / name).is_dir() for name in ("strong", "crops", "jpegqual")):
         return copydays(path)
     if _subfolder(path, "references") and _subfolder(path, "queries"):

@@ -213,5 +213,5 @@ EDITS: dict[str, Edit] = {
 
 def apply(name: str, image: Image.Image, photo: str, seed: int) -> Image.Image:
     """The edit of that name on an RGB photo; `photo` is its id, which seeds the randomness. Raises KeyError."""
-    digest = hashlib.sha256(f"{seed}/{photo}/{name}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{photo}/{name}".encode(errors="surrogateescape")).digest()
     return EDITS[name].change(image, np.random.default_rng(int.from_bytes(digest[:8])))

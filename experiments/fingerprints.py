@@ -21,10 +21,10 @@ from PIL import Image
 
 import hashing
 from experiments import edits
-from experiments.datasets import Dataset
+from experiments.datasets import Dataset, DatasetError
 from experiments.lab import Lab
 from experiments.results import write_whole
-from hashing.fingerprint import Fingerprint, pack_margins, rule_for
+from hashing.fingerprint import Fingerprint, HashingError, pack_margins, rule_for
 from hashing.image import hash_image, open_image
 
 ORIGINAL = "as it is"
@@ -103,13 +103,21 @@ def _prints(task: tuple[str, Path, tuple[str, ...], tuple[str, ...], int, Path |
     prints: Prints = msgspec.json.decode(file.read_bytes(), type=Prints) if file and file.is_file() else {}
     missing = [name for name in wanted if not set(algorithms) <= set(prints.get(name, {}))]
     if missing:
-        image = open_image(data).convert("RGB")
+        image = open_photo(path, data)
         for name in missing:
             prints[name] = _hash_all(_changed(name, image, photo, seed), algorithms) | prints.get(name, {})
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, msgspec.json.encode(prints))
     return prints
+
+
+def open_photo(path: Path, data: bytes | None = None) -> Image.Image:
+    """A dataset's photo, upright, RGB; `data`: its bytes, if they are read already. Raises DatasetError, naming it."""
+    try:
+        return open_image(path if data is None else data).convert("RGB")
+    except HashingError as error:
+        raise DatasetError(f"{path.name!r}: {type(error).__name__}: {error}; take it out of the photos") from None
 
 
 def _changed(name: str, image: Image.Image, photo: str, seed: int) -> Image.Image:
@@ -128,7 +136,9 @@ def _plain(print_: Fingerprint) -> tuple[str, int, bytes]:
 
 
 def _key(data: bytes, photo: str, seed: int) -> str:
-    return hashlib.sha256(f"{_code()}/{seed}/{photo}/".encode() + hashlib.sha256(data).digest()).hexdigest()
+    return hashlib.sha256(
+        f"{_code()}/{seed}/{photo}/".encode(errors="surrogateescape") + hashlib.sha256(data).digest()
+    ).hexdigest()
 
 
 @cache

@@ -94,7 +94,11 @@ def _cell(value: object) -> str:
 def main(folder: Annotated[Path, typer.Argument(help="Where the result files are.")]) -> None:
     """Write FOLDER/report.html from the result files in FOLDER."""
     path = folder / "report.html"
-    write_whole(path, build(folder).encode())
+    try:
+        write_whole(path, build(folder).encode())
+    except ExperimentError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from experiments import plots
+from experiments.fingerprints import open_photo
 from experiments.lab import Lab
 from experiments.ranges import FURTHER, RANGES, draw, generator
 from experiments.results import Findings, Result, Row
 from hashing.fingerprint import Fingerprint, hamming
-from hashing.image import open_image
 from hashing.variants import (
     MIRROR,
     PHOTO,
@@ -117,7 +117,7 @@ def run(config: Config, lab: Lab) -> Findings:
 
 def _photo(task: tuple[int, Path, Config, bool]) -> Photo:
     number, path, config, with_edits = task
-    image = open_image(path)
+    image = open_photo(path)
     sets, seconds, dropped = {}, {}, 0
     for name in SETS:
         start = time.perf_counter()

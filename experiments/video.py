@@ -19,11 +19,11 @@ from PIL import Image
 
 from experiments import plots
 from experiments.clips import EDITS, encode, film
+from experiments.fingerprints import open_photo
 from experiments.lab import Lab
 from experiments.results import Findings, Result
 from hashing.decoding import Still, open_video
 from hashing.fingerprint import hamming, rule_for
-from hashing.image import open_image
 from hashing.variants import Variants, fingerprints_to_query
 from hashing.video import APART_ENTRIES, APART_QUERY, REPEAT, VIDEO_RULE, chosen, frame_to_enroll
 
@@ -91,7 +91,7 @@ def run(config: Config, lab: Lab) -> Findings:
 def _filmed(task: tuple[int, list[Path], int, Config]) -> Filmed:
     number, paths, take, config = task
     rng = np.random.default_rng([config.seed, number, take])
-    original = encode(film([open_image(path) for path in paths], rng, config.seconds))
+    original = encode(film([open_photo(path) for path in paths], rng, config.seconds))
     entries: dict[tuple[str, str], Found] = {}
     queries: dict[tuple[str, str, str], Found] = {}
     stills = _stills(original)

@@ -214,7 +214,9 @@ def _decoder(file: BinaryIO, container: str, limits: Limits) -> Iterator[Clip]:
     try:
         import av
     except ImportError as error:
-        raise VideoUnavailable('decoding videos needs PyAV; install "hushmatch[video]"') from error
+        raise VideoUnavailable(
+            "decoding videos needs PyAV; in the checkout, `make .venv/.video` installs it"
+        ) from error
     clip, options = Clip(), {"max_pixels": str(limits.pixels)}
     with _named():
         opened = av.open(file, "r", format=container, options=options, metadata_errors="ignore", buffer_size=1 << 18)

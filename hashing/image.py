@@ -154,7 +154,11 @@ def _decode(image: Image.Image) -> Image.Image:
         image.load()
         rgb = _to_rgb(image)
         turn = _UPRIGHT.get(_orientation(image))
-        return rgb.transpose(turn) if turn is not None else rgb
+        if turn is None:
+            return rgb
+        upright = rgb.transpose(turn)
+        upright.info = {}  # the orientation is in there, and would turn it again when it is opened again
+        return upright
     except HashingError:
         raise
     except MemoryError:
@@ -213,6 +217,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _check_file_size(size: int) -> None:
+    if size == 0:
+        raise UnreadableImage("the file is empty")
     if size > MAX_FILE_BYTES:
         raise ImageTooLarge(f"the file has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
 

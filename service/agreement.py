@@ -32,10 +32,13 @@ from service.storage import SqlStore
 ORDER = ("member-1", "member-2", "member-3", "exchange")
 MANIFEST = "manifest.signed"
 M = TypeVar("M", bound=Message)
+_PARTY = re.compile("exchange|member-[123]|platform-[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def make_keys(folder: Path, name: str, passphrase: str) -> PublicKeys:
     """A party's keys, in its folder; the public half, also as the file NAME.public. Raises ConfigurationError."""
+    if not _PARTY.fullmatch(name):
+        raise ConfigurationError(f"name is {name!r}; expected exchange, member-1 to member-3, or platform-NAME")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     identity = Identity(name)
     try:

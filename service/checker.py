@@ -282,7 +282,8 @@ class PlatformRole(Role):
                 for handle in hit.sightings:
                     self._hook.add(hit.path, handle, hit.kind)
             self._call_hook()
-        return Checked(len(uploads.asked), hits, [(one.path, one.reason) for one in uploads.refused])
+        blocks = 0 if self._checker is None else len(self._checker.blocks)
+        return Checked(len(uploads.asked), blocks, hits, [(one.path, one.reason) for one in uploads.refused])
 
     def _sight(self, uploads: Sequence[Upload]) -> list[list[bytes]]:
         """The sightings of each upload; as many at once as the exchange takes."""

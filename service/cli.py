@@ -49,7 +49,7 @@ def named() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as missing:
-        typer.echo(f"{missing.name} is not installed; install hushmatch[service]", err=True)
+        typer.echo(f"{missing.name} is not installed; in the checkout, `make .venv/.service` installs it", err=True)
         raise typer.Exit(1) from None
     except (HushmatchError, HashingError) as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
@@ -57,11 +57,13 @@ def named() -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """What tells (what, done, total) on a terminal's last line, and nothing elsewhere."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total or None)
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 
 
 def _serve(kind: Callable[..., Any], folder: Path) -> None:
@@ -113,17 +115,17 @@ def platform_serve(folder: FolderOption = Path()) -> None:
 @contextmanager
 def _platform(folder: Path) -> Iterator[Any]:
     """The platform's running process, or this one."""
-    from service import config
-    from service.running import platform_at
-
     with named():
+        from service import config
+        from service.running import platform_at
+
         yield platform_at(folder, config.load(folder, config.Settings))
 
 
 @platform.command("sync")
 def platform_sync(folder: FolderOption = Path()) -> None:
     """Fetch the blocks of the bank that are new."""
-    with _platform(folder) as role, _progress() as tell:
+    with _platform(folder) as role, progress() as tell:
         fetched = role.sync(tell)
     typer.echo(f"{fetched} blocks fetched")
 
@@ -134,14 +136,20 @@ def platform_check(
     lists: Annotated[bool, typer.Option("--list", help="The files hold paths, one a line or zero-terminated.")] = False,
     folder: FolderOption = Path(),
 ) -> None:
-    """Compare files with the bank: a line for each sighting, with its handle. What cannot be checked is named."""
-    with _platform(folder) as role, _progress() as tell:
+    """Compare files with the bank: a line for each sighting, with its handle.
+
+    What cannot be checked is named, and the exit code is 1.
+    """
+    with _platform(folder) as role, progress() as tell:
         from service.uploads import read_paths
 
         paths = [path for one in files for path in (read_paths(one) if lists else _below(one))]
         checked = role.check(paths, tell)
     _report(checked)
     typer.echo(f"{checked.asked} checked, {len(checked.hits)} match, {len(checked.refused)} refused", err=True)
+    if checked.asked and not checked.blocks:
+        typer.echo("the bank is empty: there was nothing to compare with", err=True)
+    raise typer.Exit(1 if checked.refused else 0)
 
 
 @platform.command("watch")
@@ -203,12 +211,12 @@ def _below(path: Path) -> list[str]:
 def _report(checked: Any) -> None:
     for hit in checked.hits:
         for handle in hit.sightings:
-            typer.echo(f"{handle.hex()}  {hit.kind}  {_one_line(hit.path)}")
+            typer.echo(f"{handle.hex()}  {hit.kind}  {one_line(hit.path)}")
     for path, reason in checked.refused:
-        typer.echo(f"refused  {_one_line(path)}: {_one_line(reason)}", err=True)
+        typer.echo(f"refused  {one_line(path)}: {one_line(reason)}", err=True)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Uploaders choose names of files: none may look like a line of another file, or speak to the terminal."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
@@ -237,7 +245,7 @@ def case_open(
             adult = typer.confirm("Are you 18 or older?")
         if not adult:
             raise NotAdult(HELP_FOR_MINORS)
-        with _progress() as tell:
+        with progress() as tell:
             opened = Device(config.load(config_file, config.Client)).open_case(
                 [str(file) for file in files], adult, variants, tell
             )

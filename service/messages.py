@@ -215,9 +215,12 @@ class Hit(Message, frozen=True):
 
 
 class Checked(Message, frozen=True):
-    """What became of files. asked: how many were compared. refused: (file, why) of those that could not be."""
+    """What became of files. asked: how many were compared. blocks: of the bank, with which; an empty bank has none.
+    refused: (file, why) of those that could not be.
+    """
 
     asked: int
+    blocks: int
     hits: list[Hit]
     refused: list[tuple[str, str]]
 

@@ -64,7 +64,9 @@ def open(url: str) -> Engine:
     try:
         engine = create_engine(parsed, **options)
     except (NoSuchModuleError, ModuleNotFoundError) as missing:
-        raise ConfigurationError(f"database URL: {missing}; install the extra hushmatch[postgresql]") from None
+        raise ConfigurationError(
+            f"database URL: {missing}; in the checkout, `make .venv/.postgresql` installs it"
+        ) from None
     if backend == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

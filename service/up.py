@@ -210,8 +210,9 @@ def _keep_up(deployment: Deployment, say: Callable[[str], None], stop: Callable[
         if stop():
             return
         say(f"{name} is up")
-    say(f"open a case:    hushmatch case open --config {deployment.folder / CLIENT} FILE...")
-    say(f"check uploads:  hushmatch platform check --folder {deployment.folder / PLATFORM} FILE...")
+    command = sys.argv[0]
+    say(f"open a case:    {command} case open --config {deployment.folder / CLIENT} FILE...")
+    say(f"check uploads:  {command} platform check --folder {deployment.folder / PLATFORM} FILE...")
     pauses, due = _Pauses(), dict[str, float]()
     while not stop():
         for name, process in list(deployment.processes.items()):

@@ -1,6 +1,7 @@
 """The command line: what it prints, and its exit codes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -125,7 +126,7 @@ def test_hash_warns_of_a_video_without_detail_and_names_a_broken_one(tmp_path):
     result = call("hash", "--json", str(blank), str(broken))
     assert result.exit_code == 1
     rows = json.loads(result.stdout)
-    assert rows[0]["frames"] == []
+    assert (rows[0]["frames"], rows[0]["usable"]) == ([], False)
     assert rows[1]["video"] == str(broken)
     assert rows[1]["error"].startswith("UnreadableVideo")
     assert "no frame of this video has enough detail" in result.stderr
@@ -140,6 +141,14 @@ def test_hash_names_the_photo_as_it_was_typed_and_once(name):
     assert row["photo"] == name
     assert row["error"].startswith(f"UnreadableImage: {name!r}: ")
     assert result.stderr.count(repr(name)) == 1
+
+
+def test_a_name_cannot_pass_for_a_line_of_another_photo(tmp_path):
+    evil = tmp_path / "a\nb\x1b[2J.png"
+    shutil.copy(PHOTO, evil)
+    result = call("hash", str(evil))
+    assert result.stdout.count("\n") == 1
+    assert result.stdout.endswith("a\\nb\\x1b[2J.png\n")
 
 
 def test_hash_of_a_folder_names_it_once(tmp_path):

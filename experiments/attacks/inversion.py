@@ -26,9 +26,10 @@ from skimage.metrics import structural_similarity
 
 from experiments import plots
 from experiments.attacks.common import Config, runnable, verdict
+from experiments.fingerprints import open_photo
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
-from hashing.image import hash_image, open_image
+from hashing.image import hash_image
 from protocols import create
 
 SIDE = 32
@@ -93,7 +94,7 @@ def ssim(guess: Picture, picture: Picture) -> float:
 def _study(task: tuple[Path, int, int]) -> tuple[Picture, NDArray[np.uint8], Picture]:
     """A photo's picture (32, 32), the bits of it and of random crops (1 + crops, 256), and all their pictures."""
     path, crops, seed = task
-    image = open_image(path)
+    image = open_photo(path)
     rng = np.random.default_rng([seed, *path.stem.encode()])
     images = [image]
     for _ in range(crops):

@@ -50,6 +50,17 @@ def test_help_names_every_experiment_and_errors_say_what_to_do(tmp_path):
     assert run(app, ["accuracy", "--photos", str(tmp_path / "none")]).exit_code == 1
 
 
+def test_an_unreadable_photo_and_a_folder_that_cannot_be_are_named(tmp_path, photos):
+    (photos / "broken.jpg").write_bytes(b"no image")
+    for name in ("accuracy", "blind", "variants"):
+        answer = run(app, [name, "--quick", "--photos", str(photos), "--out", str(tmp_path / "out"), "--jobs", "1"])
+        assert answer.exit_code == 1
+        assert "DatasetError: 'broken.jpg': UnreadableImage" in answer.stderr.replace("\n", " ")
+    answer = run(app, ["accuracy", "--out", str(photos / "a.png")])
+    assert answer.exit_code == 1
+    assert "cannot be made a folder" in answer.stderr.replace("\n", " ")
+
+
 @pytest.mark.parametrize("package", ["matplotlib", "joblib"])
 def test_without_the_extra_the_command_says_how_to_get_it(package):
     code = f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_module('experiments', run_name='__main__')"

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import typer
 
 from experiments import ExperimentError, report, results
 from experiments.__main__ import conduct
@@ -34,6 +35,12 @@ def test_long_tables_are_cut_and_numbers_short():
     assert "&lt;b&gt;" in html
     assert "1.235" in html
     assert report.table_html([]) == ""
+
+
+def test_the_command_says_so_in_one_line(tmp_path, capsys):
+    with pytest.raises(typer.Exit):
+        report.main(tmp_path / "nowhere")
+    assert re.fullmatch(r"\w+Error: [^\n]+\n", capsys.readouterr().err)
 
 
 def test_an_empty_folder_says_what_to_run(tmp_path):

@@ -124,7 +124,17 @@ def test_photos_are_read_upright() -> None:
         got = np.asarray(open_image(made[f"orientation-{value}.jpg"][0]), dtype=int)
         assert got.shape == expected.shape, value
         assert np.abs(got - expected).mean() < 1, value
+        assert hash_image(open_image(made[f"orientation-{value}.jpg"][0])) == hash_image(
+            made[f"orientation-{value}.jpg"][0]
+        )
     assert np.array_equal(np.asarray(open_image(made["orientation-99.jpg"][0])), upright)
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "nothing.jpg").touch()
+    for source in (tmp_path / "nothing.jpg", b""):
+        with pytest.raises(UnreadableImage, match="the file is empty"):
+            open_image(source)
 
 
 def test_transparency_lies_on_white() -> None:

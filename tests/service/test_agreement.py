@@ -89,6 +89,13 @@ def test_keys_are_made_once_for_their_owner_only(tmp_path):
         agreement.read_parties([tmp_path / "none.public"])
 
 
+@pytest.mark.parametrize("name", ["member-4", "bogus", "platform-", "platform-A B", "platform-a/b", "", "Exchange"])
+def test_a_name_that_no_party_has_gets_no_keys(tmp_path, name):
+    with pytest.raises(ConfigurationError, match="expected exchange, member-1 to member-3, or platform-NAME"):
+        agreement.make_keys(tmp_path / "party", name, "secret")
+    assert not (tmp_path / "party").exists()
+
+
 def test_the_same_keys_in_any_order_give_the_same_agreement(keys):
     assert tiny(keys) == tiny(keys[::-1])
     assert [party.name for party in tiny(keys[::-1]).parties] == list(NAMES)

@@ -164,11 +164,11 @@ def _no_pause(monkeypatch):
 @pytest.mark.parametrize("name", ["", "-rf", "two\nlines", "x" * 1001])
 def test_a_name_that_could_mislead_the_hook_is_refused(name):
     role = Scans()
-    role.check = lambda given: Checked(len(given), [], [])
+    role.check = lambda given: Checked(len(given), 1, [], [])
     with pytest.raises(InputError, match="printable characters, the first not a dash"):
         role._upload(Call("platform-1", "", {}, None, CheckUpload(name, MINE)))
     fits = Call("platform-1", "", {}, None, CheckUpload("post 17/photo 2", MINE))
-    assert role._upload(fits) == Checked(1, [], [])
+    assert role._upload(fits) == Checked(1, 1, [], [])
 
 
 def test_uploads_are_for_the_platforms_own_tools():

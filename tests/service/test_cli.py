@@ -1,6 +1,7 @@
 """What the command line prints of files whose names somebody else chose; where it takes PINs from."""
 
 import os
+from contextlib import contextmanager
 
 import msgspec
 import pytest
@@ -15,11 +16,11 @@ from service.running import Running
 def test_a_name_cannot_pass_for_a_line_of_another_file(capsys):
     handle, other = bytes(range(16)), bytes(16).hex()
     name = f"/up/x\n{other}  photo  /up/theirs\x1b[2J"
-    _report(Checked(2, [Hit(name, "photo", [handle])], [(name, "damaged\n")]))
+    _report(Checked(2, 1, [Hit(name, "photo", [handle])], [(name, "damaged\n")]))
     printed = capsys.readouterr()
     assert printed.out == f"{handle.hex()}  photo  /up/x\\n{other}  photo  /up/theirs\\x1b[2J\n"
     assert printed.err.count("\n") == 1
-    _report(Checked(1, [Hit("/up/naïve photo.jpg", "photo", [handle])], []))
+    _report(Checked(1, 1, [Hit("/up/naïve photo.jpg", "photo", [handle])], []))
     assert capsys.readouterr().out.endswith("  /up/naïve photo.jpg\n")
 
 
@@ -27,7 +28,7 @@ def test_a_name_that_is_not_utf_8_stops_no_other_file():
     class Peer:
         def call(self, method, path, message, kind):
             sent = msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=CheckFiles)
-            return Checked(len(sent.paths), [], [(sent.paths[-1], "too small")])
+            return Checked(len(sent.paths), 1, [], [(sent.paths[-1], "too small")])
 
     running = Running.__new__(Running)
     running._peer = Peer()
@@ -35,6 +36,32 @@ def test_a_name_that_is_not_utf_8_stops_no_other_file():
     checked = running.check(["/up/a.jpg", foreign, "/up/ä.jpg"])
     assert checked.asked == 2
     assert [path for path, _ in checked.refused] == ["/up/ä.jpg", foreign]
+
+
+@pytest.mark.parametrize(
+    ("checked", "code", "said"),
+    [
+        (Checked(2, 1, [], []), 0, "2 checked, 0 match, 0 refused\n"),
+        (
+            Checked(2, 0, [], []),
+            0,
+            "2 checked, 0 match, 0 refused\nthe bank is empty: there was nothing to compare with\n",
+        ),
+        (Checked(0, 0, [], [("a", "damaged")]), 1, "refused  a: damaged\n0 checked, 0 match, 1 refused\n"),
+    ],
+)
+def test_what_was_not_compared_does_not_pass_for_checked(monkeypatch, tmp_path, checked, code, said):
+    class Role:
+        def check(self, paths, tell):
+            return checked
+
+    @contextmanager
+    def platform(folder):
+        yield Role()
+
+    monkeypatch.setattr(cli, "_platform", platform)
+    done = CliRunner().invoke(cli.platform, ["check", "a"])
+    assert (done.exit_code, done.stderr) == (code, said)
 
 
 PIN = "ABCD-EFGH"

@@ -223,7 +223,7 @@ def test_an_upload_is_compared_under_the_name_that_it_is_given(story):
     (hit,) = story.uploaded["copy-4.png"].hits
     assert (hit.path, hit.kind, len(hit.sightings)) == ("copy-4.png", "photo", 2)
     assert not set(hit.sightings) & set(story.handles)  # an upload of its own, not the file of that name
-    assert story.uploaded["coins.jpg"] == Checked(1, [], [])
+    assert story.uploaded["coins.jpg"] == Checked(1, 1, [], [])
     ((name, why),) = story.uploaded["broken.jpg"].refused
     assert (name, why.split(":")[0]) == ("broken.jpg", "UnreadableImage")
 
