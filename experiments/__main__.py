@@ -61,7 +61,7 @@ def main(
         Path | None, typer.Option(help="A folder of images, Copydays or DISC21 as unpacked, or a manifest CSV.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where results go.")] = Path("out"),
-    quick: Annotated[bool, typer.Option("--quick", help="A small run, as CI does it: minutes, not hours.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A small run: minutes, not hours.")] = False,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to work on, e.g. tcp://10.0.0.5:8786.")
     ] = None,

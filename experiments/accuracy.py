@@ -144,14 +144,18 @@ def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float | None, float
 def mean_by_photo(
     hit: NDArray[np.bool_], owner: NDArray[np.int64], rng: np.random.Generator, bootstraps: int
 ) -> tuple[float | None, float | None, float | None]:
-    """Mean of `hit` over queries that have an owner, with a 95 % interval that resamples owners, not queries."""
+    """Mean of `hit` over queries that have an owner, with a 95 % interval that resamples owners, not queries.
+
+    Owners without a query are not drawn: they say nothing.
+    """
     has = owner >= 0
     if not has.any():
         return None, None, None
     trials = np.bincount(owner[has])
-    hits = np.bincount(owner[has], weights=hit[has], minlength=len(trials))
+    hits = np.bincount(owner[has], weights=hit[has])[trials > 0]
+    trials = trials[trials > 0]
     drawn = rng.multinomial(len(trials), np.full(len(trials), 1 / len(trials)), size=bootstraps)
-    means = (drawn @ hits) / np.maximum(1, drawn @ trials)
+    means = (drawn @ hits) / (drawn @ trials)
     low, high = np.percentile(means, (2.5, 97.5))
     return float(hits.sum() / trials.sum()), float(low), float(high)
 

@@ -1,8 +1,9 @@
 """The blinded index: what it finds at what price, what it gives away by accident, and what a query costs.
 
 Recall counts copies within the rule's threshold that share a token with their original. Two fingerprints share a
-token exactly when they share an OPRF input, so inputs are compared and the OPRF is left out: it is a keyed
-permutation of them as far as recall and collisions go. Costs are measured with the OPRF, on one thread, and beside
+token exactly when they share an OPRF input, so inputs are compared and the OPRF is left out (`NOTES`, in the result
+file). A platform need not ask as the protocol would: `guessing` counts what opens if it turns over any few bits of any
+band. Costs are measured with the OPRF, on one thread, and beside
 them the four multiplications an evaluation that no implementation can do without: their ratio travels between
 machines, and does not move when other programs slow both.
 
@@ -15,6 +16,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import product
+from math import comb
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,6 +40,12 @@ from protocols.blind.table import COLUMNS, ROW_SIZE, TokenTable
 from protocols.ledger import role_of
 
 QUESTION = "What does the blinded index find, at how many OPRF evaluations, and what does it give away?"
+NOTES = [
+    "Recall, guessing and accidents compare OPRF inputs, which are equal exactly when tokens are: the OPRF is not run.",
+    "Accidents are of uniformly random hashes. Look-ups are in tables of random ids. Costs run the protocol.",
+]
+MOST_TURNED = 3
+BIN = 8  # of distances, where what opens is counted
 FARTHEST = 63  # distances up to here are looked at: beyond the rule a shared token opens an entry but is no match
 _COLOURS = {16: plots.RED, 24: plots.ORANGE, 32: plots.PINK, 48: plots.SKY, 56: plots.GREEN, 64: plots.BLUE}
 
@@ -74,7 +83,7 @@ QUICK = Config(
 
 def run(config: Config, lab: Lab) -> Findings:
     """Recall by evaluations and by distance, accidental collisions, cost of a query."""
-    findings = Findings()
+    findings = Findings(notes=NOTES)
     _measure_recall(findings, config, lab)
     for k in lab.progress(config.accident_bits, "looking for accidents"):
         findings.tables.setdefault("accidents", []).extend(_accidents(k, config))
@@ -115,15 +124,26 @@ def _measure_recall(findings: Findings, config: Config, lab: Lab) -> None:
                 row: Row = {"tokens": tokens, "distance": at, "pairs": int(here.sum())}
                 row |= {"shared": mean, "shared_low": low, "shared_high": high}
                 findings.tables.setdefault("by_distance", []).append(row)
+    fewest = np.array([row[3] for row in rows])
+    asked = {"as published": (Parameters().query_tokens, hits[SAFE_BAND_BITS, Parameters().query_tokens, True])}
+    for most in range(1, MOST_TURNED + 1):
+        evaluations = Parameters().bands * sum(comb(SAFE_BAND_BITS, turned) for turned in range(most + 1))
+        asked[f"every band, up to {most} bits turned"] = evaluations, fewest <= most
+    for (queries, (evaluations, opened)), first in product(asked.items(), range(0, FARTHEST + 1, BIN)):
+        here = distance // BIN == first // BIN
+        mean, low, high = mean_by_photo(opened[here], owner[here], rng, config.bootstraps)
+        row = {"queries": queries, "evaluations": evaluations, "distance_from": first, "distance_to": first + BIN - 1}
+        row |= {"pairs": int(here.sum()), "opened": mean, "opened_low": low, "opened_high": high}
+        findings.tables.setdefault("guessing", []).append(row)
 
 
 def _settings(config: Config) -> list[tuple[int, int, bool]]:
     return [(k, tokens, known) for k in config.band_bits for tokens in config.tokens for known in (True, False)]
 
 
-def shared(task: tuple[str, Path, Config]) -> list[tuple[int, dict[tuple[int, int, bool], bool]]]:
-    """For each edited copy of one photo, at distance <= FARTHEST: the distance, and whether a token is shared, by
-    (k, tokens, whether margins are known).
+def shared(task: tuple[str, Path, Config]) -> list[tuple[int, dict[tuple[int, int, bool], bool], int]]:
+    """For each edited copy of one photo, at distance <= FARTHEST: the distance, whether a token is shared, by
+    (k, tokens, whether margins are known), and in how many bits the copy differs from the nearest token of the photo's.
     """
     name, path, config = task
     photo = open_photo(path)
@@ -137,12 +157,19 @@ def shared(task: tuple[str, Path, Config]) -> list[tuple[int, dict[tuple[int, in
         entry, *queries = (_inputs(each, known, tokens, parameters) for each in (original, *copies))
         found[k, tokens, known] = [bool(entry & query) for query in queries]
     near = [distance for distance in distances if distance <= FARTHEST]
-    return [(distance, {key: hit[at] for key, hit in found.items()}) for at, distance in enumerate(near)]
+    packed, margins = _packed(original), original.margins[None]
+    _, chosen, values = bands.inputs(packed, margins, Parameters().entry_tokens, Parameters())
+    where = bands.positions(Parameters())[chosen[0]]
+    fewest = [int((np.unpackbits(_packed(copy))[where] != values[0]).sum(axis=1).min()) for copy in copies]
+    return [(distance, {key: hit[at] for key, hit in found.items()}, fewest[at]) for at, distance in enumerate(near)]
 
 
 def _inputs(pdq: Any, known: bool, tokens: int, parameters: Parameters) -> set[bytes]:
-    packed = np.frombuffer(pdq.fingerprint.data, dtype=np.uint8)[None]
-    return set(bands.inputs(packed, pdq.margins[None] if known else None, tokens, parameters)[0])
+    return set(bands.inputs(_packed(pdq), pdq.margins[None] if known else None, tokens, parameters)[0])
+
+
+def _packed(pdq: Any) -> NDArray[np.uint8]:
+    return np.frombuffer(pdq.fingerprint.data, dtype=np.uint8)[None]
 
 
 def _accidents(k: int, config: Config) -> list[Row]:

@@ -62,12 +62,13 @@ def _section(result: Result) -> str:
         f"<details><summary>{escape(name)}: {len(rows)} rows</summary>{table_html(rows[:LONGEST_TABLE])}</details>"
         for name, rows in result.tables.items() if rows and "grey_32x32" not in rows[0]
     )  # fmt: skip
+    notes = "".join(f"<p>{escape(note)}</p>" for note in result.notes)
     dirty = ", changed since" if result.dirty else ""
     about = "\n\n".join(paragraph for paragraph in (module.__doc__ or "").split("\n\n")[1:] if "|" not in paragraph)
     return (
         f'<section id="{result.name}"><h2>{escape(result.question)}</h2>'
         f"<p><code>{escape(result.command)}</code> at commit {result.commit[:10]}{dirty}</p>"
-        f"<p>{escape(about)}</p>{figures}{numbers}{tables}</section>"
+        f"<p>{escape(about)}</p>{notes}{figures}{numbers}{tables}</section>"
     )
 
 

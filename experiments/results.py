@@ -54,7 +54,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     command: what makes this file again. dirty: the working tree differed from `commit`. repeats: how often each
     timed step ran. headline: the few numbers that documents quote. tables: tidy tables, each a list of rows with
-    the same columns, named in the snake case of a data frame, units as a suffix.
+    the same columns, named in the snake case of a data frame, units as a suffix. notes: where something stands in for
+    the real thing, and what.
     """
 
     schema: Literal[1] = SCHEMA
@@ -71,6 +72,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     machine: Machine
     headline: dict[str, Scalar]
     tables: dict[str, list[dict[str, Scalar]]]
+    notes: list[str] = []
 
     def rows(self, table: str, **equal: Scalar) -> list[Row]:
         """The rows of a table whose columns have the given values."""
@@ -87,6 +89,7 @@ class Findings:
 
     headline: Row = field(default_factory=dict)
     tables: dict[str, list[Row]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def quartiles(samples: Sequence[float] | NDArray, name: str) -> Row:
@@ -115,6 +118,7 @@ def make(
         "machine": machine(),
         "headline": _tidy(findings.headline),
         "tables": {table: [_tidy(row) for row in rows] for table, rows in findings.tables.items()},
+        "notes": findings.notes,
     }
     try:
         return _checked(msgspec.convert(msgspec.to_builtins(fields), Result))

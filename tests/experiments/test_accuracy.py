@@ -58,6 +58,8 @@ def test_intervals_contain_the_proportion_and_resample_photos():
     assert mean == 0.5
     assert low <= 0.01
     assert high >= 0.99
+    apart = np.array([0, 0, 900, 900])  # of the photos between, no query is here
+    assert accuracy.mean_by_photo(np.ones(4, bool), apart, np.random.default_rng(1), 500) == (1.0, 1.0, 1.0)
     assert accuracy.mean_by_photo(hit[:3], np.full(3, -1), np.random.default_rng(1), 5) == (None, None, None)
 
 

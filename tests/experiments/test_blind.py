@@ -28,6 +28,23 @@ def test_near_copies_are_always_found(result):
     assert all(row["shared"] == 1 for row in near)
 
 
+def test_who_guesses_more_bits_opens_more_and_pays_for_it(result):
+    by = {}
+    for row in result.rows("guessing"):
+        by.setdefault((row["distance_from"], row["distance_to"]), []).append(row)
+    assert list(by)[:2] == [(0, 7), (8, 15)]
+    for rows in by.values():
+        assert [row["evaluations"] for row in rows] == [128, 66_560, 2_130_944, 44_794_880]
+        assert len({row["pairs"] for row in rows}) == 1
+        opened = [row["opened"] for row in rows if row["pairs"]]
+        assert opened == sorted(opened)
+    assert any(rows[1]["opened"] < rows[3]["opened"] for rows in by.values() if rows[0]["pairs"])
+
+
+def test_the_result_says_what_stands_in_for_the_oprf(result):
+    assert "the OPRF is not run" in result.notes[0]
+
+
 def test_small_bands_give_entries_away_and_wide_ones_do_not(result):
     (narrow,), (wide,) = ([row for row in result.rows("accidents", band_bits=k, queries=2000)] for k in (16, 64))
     assert narrow["entries_opened"] == pytest.approx(narrow["expected"], rel=0.1)

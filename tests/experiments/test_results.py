@@ -27,9 +27,10 @@ def made(**changes):
 
 
 def test_a_result_survives_the_file_and_its_tables_stand_in_csv(tmp_path):
-    result = made()
+    result = made(findings=results.Findings(made().headline, made().tables, ["uniform hashes stand in for photos"]))
     path = results.save(result, tmp_path)
     assert results.load(path) == result
+    assert "uniform hashes" in path.read_text()
     assert (result.seed, result.repeats, result.parameters["thresholds"]) == (7, 3, [31, 47])
     with (tmp_path / "x.recall.csv").open() as file:
         assert list(csv.DictReader(file)) == [
