@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,15 +36,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-def _one_of(names: Collection[str]) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if value not in names:
-            raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
-        return value
-
-    return check
-
-
 @app.callback(help=__doc__)
 def _options(
     show_version: Annotated[
@@ -63,7 +53,7 @@ def demo_command(
     ] = None,
     variants: Annotated[
         str,
-        typer.Option(callback=_one_of(SETS), help=f"What to enrol and ask for beside the photo: {', '.join(SETS)}."),
+        typer.Option(callback=cli.one_of(SETS), help=f"What to enrol and ask for beside the photo: {', '.join(SETS)}."),
     ] = "none",
 ) -> None:
     """Run the whole job on real photos, in the clear and under every encrypted protocol available here.
@@ -90,7 +80,7 @@ def demo_command(
 def hash_command(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Photos and videos.", show_default=False)],
     algorithm: Annotated[
-        str, typer.Option(callback=_one_of(ALGORITHMS), help=f"For photos, one of {', '.join(ALGORITHMS)}.")
+        str, typer.Option(callback=cli.one_of(ALGORITHMS), help=f"For photos, one of {', '.join(ALGORITHMS)}.")
     ] = "pdq",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a line a fingerprint.")] = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hashing import HashingError
+from hashing.variants import SETS
 from protocols.base import HushmatchError
 
 FolderOption = Annotated[Path, typer.Option("--folder", metavar="DIR", help="The role's folder, with hushmatch.toml.")]
@@ -35,6 +36,18 @@ PinFileOption = Annotated[
     typer.FileText | None,
     typer.Option("--pin-file", metavar="FILE", help="The PIN is this file's first line; - for standard input."),
 ]
+
+
+def one_of(names: Collection[str]) -> Callable[[str], str]:
+    """An option's callback that takes one of these and refuses others with the list."""
+
+    def check(value: str) -> str:
+        if value not in names:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
+        return value
+
+    return check
+
 
 exchange = typer.Typer(no_args_is_help=True, help="The organisation that keeps cases and the sealed bank.")
 member = typer.Typer(no_args_is_help=True, help="A member of the committee that holds the key together.")
@@ -231,7 +244,7 @@ def case_open(
         bool | None, typer.Option("--adult/--not-adult", help="Whether you are 18 or older; asked if not given.")
     ] = None,
     variants: Annotated[
-        str, typer.Option(help="What to enrol beside each photo: none, standard, thorough.")
+        str, typer.Option(callback=one_of(SETS), help=f"What to enrol beside each photo: {', '.join(SETS)}.")
     ] = "standard",
 ) -> None:
     """Open a case. Photos and videos are hashed on this device and do not leave it; only sealed fingerprints do."""

@@ -25,7 +25,7 @@ from protocols.base import Hashes, Margins
 from protocols.blind.parameters import Parameters
 
 SHARPNESS = 2.0  # a; fitted on photos that no reported recall is measured on
-TURNED = 1  # bits that either side may have turned over in a token
+TURNED = 1  # bits that either side may have turned over in a token: what `choose` does
 
 
 @lru_cache(maxsize=16)

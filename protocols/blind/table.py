@@ -43,7 +43,7 @@ class TokenTable:
         return len(self) * ROW_SIZE
 
     def with_rows(self, ids: NDArray[np.uint8], slots: NDArray, labels: NDArray[np.uint8]) -> TokenTable:
-        """A table that has m rows more: ids (m, 12), slots (m,), labels (m, 16)."""
+        """A table, in memory, that has m rows more: ids (m, 12), slots (m,), labels (m, 16)."""
         head, tail = _split(ids)
         order = np.argsort(head, kind="stable")
         at = np.searchsorted(self._head, head[order])

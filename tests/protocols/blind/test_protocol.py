@@ -114,6 +114,26 @@ def test_progress_counts_up_to_the_number_of_entries(rng):
     assert calls[-1] == ("enroll", 40, 40)
 
 
+def test_withdrawal_reaches_exchange_and_platform(rng):
+    """Either alone would stop the matches."""
+    p = create("blind", **SMALL)
+    (bank, margins), _ = photos(rng, 3)
+    p.enroll(["a", "b", "a"], bank, margins)
+    p.withdraw("a")
+    assert p._exchange._cases == {1: "b"}
+    assert len(p._platform.table) == 16
+    assert p._platform._entries.any(axis=1).tolist() == [False, True, False]
+    assert [pair.case for pair in p.match(bank, margins)] == ["b"]
+
+
+def test_names_may_be_numpys(rng):
+    p = create("blind", **SMALL)
+    (bank, margins), _ = photos(rng, 2)
+    p.enroll(np.array(["a", "b"]), bank, margins)
+    p.withdraw(np.array(["a"])[0])
+    assert [pair.case for pair in p.match(bank, margins)] == ["b"]
+
+
 def test_threads_change_nothing_but_the_time(rng):
     (bank, margins), (queries, copies) = photos(rng, 20)
     found = []

@@ -201,7 +201,9 @@ def test_keys_that_the_members_do_not_all_vouch_for_are_refused(committee):
 
 
 def test_nothing_secret_is_shown(checked):
-    _, requester = checked
+    setup, requester = checked
     pending, _ = requester.request([b"the fingerprint's bits"])
     assert "fingerprint" not in repr(pending)
     assert repr(pending) == f"Pending(members={pending.members})"
+    enrolment, _ = Client(setup.parameters, setup.manifests).request(np.full((1, 32), 170, np.uint8), None)
+    assert repr(enrolment) == f"Enrolment(pending=Pending(members={enrolment.pending.members}))"
