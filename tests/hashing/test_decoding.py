@@ -132,7 +132,7 @@ def test_damage_is_counted_and_the_rest_is_used() -> None:
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(VideoUnavailable, match=r"install \"hushmatch\[video\]\""):
+    with pytest.raises(VideoUnavailable, match=r"`make .venv/.video` installs it"):
         hash_video(hostile_videos.files()["h264.mp4"][0])
     assert hash_video(hostile_videos.files()["animated.gif"][0]).frames  # Pillow suffices
 
