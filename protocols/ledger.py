@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -62,10 +63,15 @@ _LARGE = 1 << 17  # bytes of an array from which on it is not copied
 _LONGER = 3  # bytes that msgpack's header of such an array (bin 32) has more than that of an empty one (bin 8)
 
 
+@cache
+def _array_fields(kind: type[Message]) -> list[str]:
+    return [field.name for field in msgspec.structs.fields(kind) if field.type is memoryview]
+
+
 def _set_apart(message: M) -> tuple[M, dict[str, memoryview]]:
     """The message with nothing in place of its large arrays, and those by field, read-only."""
     arrays = {}
-    for name in message.__struct_fields__:
+    for name in _array_fields(type(message)):
         value = getattr(message, name)
         if isinstance(value, memoryview) and _LARGE <= value.nbytes < 1 << 32:
             arrays[name] = value.cast("B").toreadonly()

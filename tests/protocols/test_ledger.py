@@ -55,6 +55,13 @@ def test_what_crosses_is_written_down(size):
     assert {role for role, _ in ledger.cpu_seconds} == {"platform-1", "member-2"}
 
 
+def test_a_field_of_bytes_arrives_as_bytes_whatever_it_was_given():
+    large = memoryview(bytes(range(256)) * 1024)
+    received = Ledger(TABLE).send("platform", "member-1", Results(1, large, memoryview(b""), [], memoryview(b"")))
+    assert isinstance(received.header, bytes)
+    assert received.header == large
+
+
 def test_what_is_not_declared_does_not_cross():
     ledger = Ledger(TABLE)
     message = Results(1, b"", memoryview(b""), [], memoryview(b""))
