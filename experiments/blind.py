@@ -2,10 +2,9 @@
 
 Recall counts copies within the rule's threshold that share a token with their original. Two fingerprints share a
 token exactly when they share an OPRF input, so inputs are compared and the OPRF is left out (`NOTES`, in the result
-file). A platform need not ask as the protocol would: `guessing` counts what opens if it turns over any few bits of any
-band. Costs are measured with the OPRF, on one thread, and beside
-them the four multiplications an evaluation that no implementation can do without: their ratio travels between
-machines, and does not move when other programs slow both.
+file). A platform need not ask as the protocol would: see guessing.py for one that asks as well as it can. Costs are
+measured with the OPRF, on one thread, and beside them the four multiplications an evaluation that no implementation
+can do without: their ratio travels between machines, and does not move when other programs slow both.
 
 No photo that is measured here had a part in choosing the parameters, unless a user gives photos that had. The
 intervals resample photos: copies of one photo are not independent.
@@ -16,8 +15,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import product
-from math import comb
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from experiments import edits, plots
+from experiments import edits, guessing, plots
 from experiments.accuracy import mean_by_photo
 from experiments.attacks.common import random_hashes
 from experiments.fingerprints import open_photo
@@ -44,7 +41,6 @@ NOTES = [
     "Recall, guessing and accidents compare OPRF inputs, which are equal exactly when tokens are: the OPRF is not run.",
     "Accidents are of uniformly random hashes. Look-ups are in tables of random ids. Costs run the protocol.",
 ]
-MOST_TURNED = 3
 BIN = 8  # of distances, where what opens is counted
 FARTHEST = 63  # distances up to here are looked at: beyond the rule a shared token opens an entry but is no match
 _COLOURS = {16: plots.RED, 24: plots.ORANGE, 32: plots.PINK, 48: plots.SKY, 56: plots.GREEN, 64: plots.BLUE}
@@ -52,14 +48,16 @@ _COLOURS = {16: plots.RED, 24: plots.ORANGE, 32: plots.PINK, 48: plots.SKY, 56: 
 
 @dataclass(frozen=True)
 class Config:
-    """band_bits, tokens: the frontier's k and T, tokens of an entry and evaluations of a query. unrelated: entries,
-    and queries against them. cost_tokens, repeats: timed queries. banks: entries of tables that are looked up in.
+    """band_bits, tokens: the frontier's k and T, tokens of an entry and evaluations of a query. guesses: evaluations
+    that a platform spends on one image; the last is the default budget of a day. unrelated: entries, and queries
+    against them. cost_tokens, repeats: timed queries. banks: entries of tables that are looked up in.
     """
 
     seed: int = 1
     edits: tuple[str, ...] = tuple(edits.EDITS)
     band_bits: tuple[int, ...] = (48, 56, 64)
     tokens: tuple[int, ...] = (32, 64, 128, 256, 512)
+    guesses: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000, 1 << 24)
     bootstraps: int = 1000
     accident_bits: tuple[int, ...] = (16, 24, 32, 48, 64)
     unrelated: int = 100_000
@@ -82,7 +80,7 @@ QUICK = Config(
 
 
 def run(config: Config, lab: Lab) -> Findings:
-    """Recall by evaluations and by distance, accidental collisions, cost of a query."""
+    """Recall by evaluations and by distance, what guessing and accidents open, cost of a query."""
     findings = Findings(notes=NOTES)
     _measure_recall(findings, config, lab)
     for k in lab.progress(config.accident_bits, "looking for accidents"):
@@ -124,26 +122,39 @@ def _measure_recall(findings: Findings, config: Config, lab: Lab) -> None:
                 row: Row = {"tokens": tokens, "distance": at, "pairs": int(here.sum())}
                 row |= {"shared": mean, "shared_low": low, "shared_high": high}
                 findings.tables.setdefault("by_distance", []).append(row)
-    fewest = np.array([row[3] for row in rows])
-    asked = {"as published": (Parameters().query_tokens, hits[SAFE_BAND_BITS, Parameters().query_tokens, True])}
-    for most in range(1, MOST_TURNED + 1):
-        evaluations = Parameters().bands * sum(comb(SAFE_BAND_BITS, turned) for turned in range(most + 1))
-        asked[f"every band, up to {most} bits turned"] = evaluations, fewest <= most
-    for (queries, (evaluations, opened)), first in product(asked.items(), range(0, FARTHEST + 1, BIN)):
+    tries = np.array([row[3] for row in rows])
+    findings.tables["guessing"] = [
+        row
+        for evaluations in (Parameters().query_tokens, *config.guesses)
+        for row in _opened(tries <= evaluations, evaluations, owner, distance, rng, config)
+    ]
+
+
+def _opened(
+    opened: NDArray[np.bool_],
+    evaluations: int,
+    owner: NDArray[np.int64],
+    distance: NDArray[np.int64],
+    rng: np.random.Generator,
+    config: Config,
+) -> list[Row]:
+    """The share of copies that a platform opens with so many evaluations each, by distance."""
+    rows: list[Row] = []
+    for first in range(0, FARTHEST + 1, BIN):
         here = distance // BIN == first // BIN
         mean, low, high = mean_by_photo(opened[here], owner[here], rng, config.bootstraps)
-        row = {"queries": queries, "evaluations": evaluations, "distance_from": first, "distance_to": first + BIN - 1}
-        row |= {"pairs": int(here.sum()), "opened": mean, "opened_low": low, "opened_high": high}
-        findings.tables.setdefault("guessing", []).append(row)
+        row: Row = {"evaluations": evaluations, "distance_from": first, "distance_to": first + BIN - 1}
+        rows.append(row | {"pairs": int(here.sum()), "opened": mean, "opened_low": low, "opened_high": high})
+    return rows
 
 
 def _settings(config: Config) -> list[tuple[int, int, bool]]:
     return [(k, tokens, known) for k in config.band_bits for tokens in config.tokens for known in (True, False)]
 
 
-def shared(task: tuple[str, Path, Config]) -> list[tuple[int, dict[tuple[int, int, bool], bool], int]]:
+def shared(task: tuple[str, Path, Config]) -> list[tuple[int, dict[tuple[int, int, bool], bool], float]]:
     """For each edited copy of one photo, at distance <= FARTHEST: the distance, whether a token is shared, by
-    (k, tokens, whether margins are known), and in how many bits the copy differs from the nearest token of the photo's.
+    (k, tokens, whether margins are known), and how many tokens must be tried to open the photo's entry.
     """
     name, path, config = task
     photo = open_photo(path)
@@ -157,19 +168,12 @@ def shared(task: tuple[str, Path, Config]) -> list[tuple[int, dict[tuple[int, in
         entry, *queries = (_inputs(each, known, tokens, parameters) for each in (original, *copies))
         found[k, tokens, known] = [bool(entry & query) for query in queries]
     near = [distance for distance in distances if distance <= FARTHEST]
-    packed, margins = _packed(original), original.margins[None]
-    _, chosen, values = bands.inputs(packed, margins, Parameters().entry_tokens, Parameters())
-    where = bands.positions(Parameters())[chosen[0]]
-    fewest = [int((np.unpackbits(_packed(copy))[where] != values[0]).sum(axis=1).min()) for copy in copies]
-    return [(distance, {key: hit[at] for key, hit in found.items()}, fewest[at]) for at, distance in enumerate(near)]
+    tries = [guessing.tries(original, copy, Parameters()) for copy in copies]
+    return [(distance, {key: hit[at] for key, hit in found.items()}, tries[at]) for at, distance in enumerate(near)]
 
 
 def _inputs(pdq: Any, known: bool, tokens: int, parameters: Parameters) -> set[bytes]:
-    return set(bands.inputs(_packed(pdq), pdq.margins[None] if known else None, tokens, parameters)[0])
-
-
-def _packed(pdq: Any) -> NDArray[np.uint8]:
-    return np.frombuffer(pdq.fingerprint.data, dtype=np.uint8)[None]
+    return set(bands.inputs(guessing.packed(pdq), pdq.margins[None] if known else None, tokens, parameters)[0])
 
 
 def _accidents(k: int, config: Config) -> list[Row]:

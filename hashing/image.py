@@ -94,7 +94,8 @@ def dihedral_fingerprints(source: Source, algorithm: str = "pdq") -> dict[str, F
 
 
 def open_image(source: Source) -> Image.Image:
-    """The image, upright, in mode RGB, fully decoded. A Pillow image that is so already is returned itself.
+    """The image, upright, in mode RGB, fully decoded. A Pillow image that is so already is returned itself; one that is
+    turned loses its metadata.
 
     Raises UnreadableImage, ImageTooLarge, ImageTooSmall.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -210,9 +211,9 @@ def _keep_up(deployment: Deployment, say: Callable[[str], None], stop: Callable[
         if stop():
             return
         say(f"{name} is up")
-    command = sys.argv[0]
-    say(f"open a case:    {command} case open --config {deployment.folder / CLIENT} FILE...")
-    say(f"check uploads:  {command} platform check --folder {deployment.folder / PLATFORM} FILE...")
+    device, checker = (shlex.quote(str(deployment.folder / name)) for name in (CLIENT, PLATFORM))
+    say(f"open a case:    {shlex.quote(sys.argv[0])} case open --config {device} FILE...")
+    say(f"check uploads:  {shlex.quote(sys.argv[0])} platform check --folder {checker} FILE...")
     pauses, due = _Pauses(), dict[str, float]()
     while not stop():
         for name, process in list(deployment.processes.items()):

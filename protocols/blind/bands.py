@@ -38,15 +38,22 @@ def positions(parameters: Parameters) -> NDArray[np.intp]:
     return chosen
 
 
+def log_odds(margins: NDArray[np.floating]) -> NDArray[np.float32]:
+    """log((1 - p) / p) of the probability p that a bit flips in a copy, of margins (bits,) of any scale."""
+    size = np.abs(margins).astype(np.result_type(margins, np.float64))
+    size = np.ldexp(size, -int(np.frexp(size.max())[1])).astype(np.float64)  # below 1, whatever the scale was
+    typical = np.median(size) or size.max() or 1
+    with np.errstate(over="ignore"):
+        return np.minimum(SHARPNESS * (size / typical), 1e30).astype(np.float32)
+
+
 def choose(margins: NDArray[np.floating], count: int, parameters: Parameters) -> tuple[NDArray, NDArray]:
     """The `count` most promising inputs of one fingerprint with margins (bits,).
 
     Returns bands (count,), and the position turned over in each (count,), or -1.
     """
     bands = positions(parameters)
-    size = np.abs(margins)
-    size = np.ldexp(size, -int(np.frexp(size.max())[1])).astype(np.float32)  # below 1, whatever the scale was
-    odds = SHARPNESS * size / max(float(np.median(size)), float(np.finfo(np.float32).tiny))  # log((1 - p) / p)
+    odds = log_odds(margins)
     loss = np.log1p(np.exp(-odds))[bands].sum(axis=1)  # -log(probability) with nothing turned over
     near = np.argpartition(loss, count - 1)[:count]  # no other band has an input among the best `count`
     where = bands[near]

@@ -3,7 +3,7 @@
 A row found opens its entry's fingerprint. It counts only if the commitment holds, if the fingerprint agrees with
 the token in its band up to the one bit that its client may have turned over, and if the true distance keeps the
 rule: so no reported pair is false. An entry that fails the first two is reported as broken, and passed over
-from then on.
+by requests that are searched afterwards.
 
 The members see random elements, the exchange which slots matched. NOT protected: a platform that holds an image
 which agrees with an entry in a band learns that entry's fingerprint, and keeps what it learnt. A table it was told
@@ -12,7 +12,7 @@ to forget, it may have kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,7 +25,7 @@ from protocols.blind.group import Rows
 from protocols.blind.messages import BankUpdate, BlindedElements, EvaluatedElements, Manifest, MatchReport, Removal
 from protocols.blind.parameters import Parameters
 from protocols.blind.requester import Pending, Requester
-from protocols.blind.table import MAX_SLOTS, TokenTable
+from protocols.blind.table import TokenTable
 from protocols.ledger import as_array
 
 
@@ -40,10 +40,13 @@ class Query:
 
 
 class Checker:
-    """A platform: a token table, the entries it points to, and the right to ask the committee."""
+    """A platform: a token table, the entries it points to, and the right to ask the committee.
 
-    def __init__(self, parameters: Parameters, manifests: Sequence[Manifest]) -> None:
-        """manifests: one from each member. Raises IntegrityError or ElementError if they are not good."""
+    Requests may be made and searched in several threads, but not beside `update` and `remove`.
+    """
+
+    def __init__(self, parameters: Parameters, manifests: Mapping[int, Manifest]) -> None:
+        """manifests: by the member that sent it. Raises IntegrityError or ElementError if they are not good."""
         self._parameters = parameters
         self._requester = Requester(parameters, manifests)
         self._epoch = self._requester.epoch
@@ -58,20 +61,18 @@ class Checker:
         if update.first_slot != len(self._entries):
             raise MessageError(f"the update starts at slot {update.first_slot}; the next is {len(self._entries)}")
         new = as_array(update.entries, np.uint8, (-1, self._entries.shape[1]), "entries")
-        if update.first_slot + len(new) > MAX_SLOTS:
-            raise MessageError(f"the update has slots up to {update.first_slot + len(new)}; a table has {MAX_SLOTS}")
         count = self._parameters.entry_tokens
         ids = as_array(update.ids, np.uint8, (len(new) * count, entries.ROW_ID), "ids")
         labels = as_array(update.labels, np.uint8, (len(new) * count, entries.KEY), "labels")
         slots = np.repeat(np.arange(update.first_slot, update.first_slot + len(new)), count)
-        self.table = self.table.with_rows(ids, slots, labels)
-        self._entries = np.concatenate([self._entries, new])
-        self._broken = np.concatenate([self._broken, np.zeros(len(new), dtype=np.bool_)])
+        table = self.table.with_rows(ids, slots, labels)
+        entries_, broken = np.concatenate([self._entries, new]), np.append(self._broken, np.zeros(len(new), np.bool_))
+        self._entries, self._broken, self.table = entries_, broken, table  # rows last: none may point nowhere
 
     def remove(self, removal: Removal) -> None:
         """Delete the rows of these slots, and what they opened."""
         slots = np.array(removal.slots, dtype=np.int64)
-        if len(slots) and not (slots.min() >= 0 and slots.max() < len(self._entries)):
+        if len(slots) and slots.max() >= len(self._entries):
             raise MessageError("slots has one that was never given to an entry")
         self.table = self.table.without_slots(slots)
         self._entries = self._entries.copy()

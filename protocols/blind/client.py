@@ -6,7 +6,7 @@ enrol whatever fingerprint it likes, as with every protocol here, and tokens tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from numpy.typing import NDArray
@@ -31,8 +31,8 @@ class Enrolment:
 class Client:
     """A person's device."""
 
-    def __init__(self, parameters: Parameters, manifests: Sequence[Manifest]) -> None:
-        """manifests: one from each member. Raises IntegrityError or ElementError if they are not good."""
+    def __init__(self, parameters: Parameters, manifests: Mapping[int, Manifest]) -> None:
+        """manifests: by the member that sent it. Raises IntegrityError or ElementError if they are not good."""
         self._parameters = parameters
         self._requester = Requester(parameters, manifests)
 

@@ -6,7 +6,7 @@ are near each other, and which entries uploads match. NOT protected: it may lie 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from protocols.base import MessageError, ReplayError, StaleVersion
 from protocols.blind import keys
@@ -26,7 +26,7 @@ class Exchange:
         self._next = 0
         self.broken: set[int] = set()
 
-    def pin(self, manifests: Sequence[Manifest]) -> None:
+    def pin(self, manifests: Mapping[int, Manifest]) -> None:
         """Take the manifest that all members agree on, once. Raises IntegrityError, ElementError, ReplayError."""
         if self._epoch is not None:
             raise ReplayError(f"the key of epoch {self._epoch} is pinned already")
@@ -53,8 +53,9 @@ class Exchange:
             cases += part.cases
             ids += [part.entries[at : at + ENTRY_ID] for at in range(0, len(part.entries), size)]
             rows = [part.ids[at : at + ROW_ID] for at in range(0, len(part.ids), ROW_ID)]
-            if any(len(set(rows[at : at + count])) < count for at in range(0, len(rows), count)):
-                raise MessageError("ids has one row id twice in one entry")
+            for entry in range(len(part.cases)):
+                if len(set(rows[entry * count : (entry + 1) * count])) < count:
+                    raise MessageError(f"ids has one row id twice in entry {entry}")
         if len(set(ids)) != len(ids) or not self._seen.isdisjoint(ids):
             raise ReplayError("an entry id was used before")
         first = self._next

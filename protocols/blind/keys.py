@@ -47,17 +47,18 @@ def lagrange(member: int, members: tuple[int, ...]) -> bytes:
     return group.small_scalar(coefficient)
 
 
-def agreed(manifests: Sequence[Manifest]) -> Manifest:
-    """What all members say the public keys are.
+def agreed(manifests: Mapping[int, Manifest]) -> Manifest:
+    """What all members say the public keys are; manifests: by the member that sent it.
 
     Raises IntegrityError unless it came from each of them, the same, and fits together; ElementError.
     """
-    if len(manifests) != MEMBERS:
-        raise IntegrityError(f"manifests came from {len(manifests)} members; expected one from each of {NUMBERS}")
-    if any(manifest != manifests[0] for manifest in manifests):
+    if set(manifests) != set(NUMBERS):
+        raise IntegrityError(f"manifests came from members {sorted(manifests)}; expected one from each of {NUMBERS}")
+    first, *others = manifests.values()
+    if any(manifest != first for manifest in others):
         raise IntegrityError("the members do not agree on the manifest: one of them dealt two ways, or lies")
-    check_manifest(manifests[0])
-    return manifests[0]
+    check_manifest(first)
+    return first
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -120,7 +121,7 @@ class Ceremony:
         """(k_j, what everybody pins) from what the others sent, by their numbers.
 
         Raises IntegrityError, ElementError or ScalarError, each naming the member whose share or commitments are
-        wrong; MessageError if something is missing.
+        wrong; MessageError if something is missing. Where shares add up to zero, once in 2^252, no member is named.
         """
         if not self._promised or set(commitments) != self._others or set(shares) != self._others:
             raise MessageError(f"the ceremony needs a digest, commitments and a share from each of {NUMBERS}")
@@ -131,7 +132,7 @@ class Ceremony:
         published[self._member] = self._commitments
         dealt = {dealer: [_evaluate(published[dealer], at, dealer) for at in (0, *NUMBERS)] for dealer in NUMBERS}
         for dealer, values in dealt.items():
-            if not all(map(any, values)):
+            if not all(map(any, values[1:])):
                 raise IntegrityError(f"member-{dealer} dealt somebody a share of zero")
         key = self._dealt_to(self._member)
         for dealer, message in shares.items():
@@ -142,7 +143,7 @@ class Ceremony:
         public = [_sum(values) for values in zip(*dealt.values(), strict=True)]
         manifest = Manifest(self._epoch, public[0], b"".join(public[1:]))
         check_manifest(manifest)
-        return group.scalar(key, "the key share"), manifest
+        return key, manifest
 
     def _dealt_to(self, member: int) -> bytes:
         value = bytes(group.SIZE)

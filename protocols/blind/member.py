@@ -16,7 +16,6 @@ how much and when.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -48,13 +47,12 @@ class Budget:
         self._lock = threading.Lock()
 
     def spend(self, requester: str, answers: int) -> None:
-        """Count them, all or none. Raises BudgetExceeded, which says in how many seconds the next window starts, or
-        that none will do.
+        """Count them, all or none.
+
+        Raises BudgetExceeded, which says in how many seconds the next window starts; MessageError where none will do.
         """
         if answers > self._limit:
-            raise BudgetExceeded(
-                f"{requester} asks for {answers} evaluations at once; a window has {self._limit} in all", math.inf
-            )
+            raise MessageError(f"{requester} asks for {answers} evaluations at once; a window has {self._limit} in all")
         with self._lock:
             now = self._clock()
             number = int(now // self._window)

@@ -7,7 +7,6 @@ bank of 10^6 entries opens, at T = 128, 95 % of it within a day if k = 32, and i
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from protocols.base import ConfigurationError
@@ -16,6 +15,7 @@ from protocols.blind.oprf import MAX_BATCH, Mode
 MEMBERS = 3
 QUORUM = 2  # members that must answer; one alone learns and can compute nothing
 SAFE_BAND_BITS = 64
+MAX_WINDOW = 1_000_000_000  # seconds: some 30 years
 MAX_THRESHOLD = 40  # one copy in twenty at that distance shares a token, and nearly none beyond: see docs/blind.md
 
 
@@ -58,8 +58,8 @@ class Parameters:
                 "allow_unsafe_k=True takes it, for research"
             )
         number = isinstance(self.window, (int, float)) and not isinstance(self.window, bool)
-        if not number or not 1 <= self.window < math.inf:
-            raise ConfigurationError(f"window is {self.window!r}; expected seconds, 1 or more")
+        if not number or not 1 <= self.window <= MAX_WINDOW:
+            raise ConfigurationError(f"window is {self.window!r}; expected seconds from 1 to {MAX_WINDOW}")
         needed = max(self.entry_tokens, self.query_tokens) + self.proofs
         if self.answers < needed:
             raise ConfigurationError(

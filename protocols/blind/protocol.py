@@ -172,17 +172,17 @@ class Blind(Protocol):
                 raise
         return [future.result() for future in futures]
 
-    def _hold_ceremony(self) -> dict[str, list[Manifest]]:
-        """What every role that needs the public keys has heard of them, from each member."""
+    def _hold_ceremony(self) -> dict[str, dict[int, Manifest]]:
+        """What every role that needs the public keys has heard of them, by member."""
         digests = self._among_members(lambda member, _: member.ceremony.digest)
         commitments = self._among_members(lambda member, _: member.ceremony.commitments(digests[member.number]))
         shares = self._among_members(lambda member, other: member.ceremony.share_for(other))
-        heard: dict[str, list[Manifest]] = {"exchange": [], "client": [], "platform": []}
+        heard: dict[str, dict[int, Manifest]] = {"exchange": {}, "client": {}, "platform": {}}
         for number, member in self._members.items():
             with self.ledger.cpu(f"member-{number}"):
                 manifest = member.finish_ceremony(commitments[number], shares[number])
             for role, manifests in heard.items():
-                manifests.append(self.ledger.send(f"member-{number}", role, manifest))
+                manifests[number] = self.ledger.send(f"member-{number}", role, manifest)
         return heard
 
     def _among_members(self, tell: Callable[[Member, int], M]) -> dict[int, dict[int, M]]:

@@ -47,8 +47,8 @@ class Pending:
 class Requester:
     """Makes tokens with the committee's help. Safe to use from several threads."""
 
-    def __init__(self, parameters: Parameters, manifests: Sequence[Manifest]) -> None:
-        """manifests: one from each member. Raises IntegrityError or ElementError if they are not good."""
+    def __init__(self, parameters: Parameters, manifests: Mapping[int, Manifest]) -> None:
+        """manifests: by the member that sent it. Raises IntegrityError or ElementError if they are not good."""
         manifest = keys.agreed(manifests)
         self._mode = parameters.mode
         self.epoch = manifest.epoch
@@ -100,7 +100,7 @@ class Requester:
                         raise IntegrityError(f"member-{member} evaluated with something else than its key share")
                 raise IntegrityError(f"the answers of members {pending.members} do not add up")
             combined = combined[:-1]
-        if not combined.any(axis=1).all():
+        elif not combined.any(axis=1).all():
             raise IntegrityError(f"the answers of members {pending.members} cancel each other: one of them lies")
         return oprf.finalize(pending.inputs, pending.blinds, combined)
 

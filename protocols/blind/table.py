@@ -43,7 +43,12 @@ class TokenTable:
         return len(self) * ROW_SIZE
 
     def with_rows(self, ids: NDArray[np.uint8], slots: NDArray, labels: NDArray[np.uint8]) -> TokenTable:
-        """A table, in memory, that has m rows more: ids (m, 12), slots (m,), labels (m, 16)."""
+        """A table, in memory, that has m rows more: ids (m, 12), slots (m,), labels (m, 16).
+
+        Raises MessageError for a slot that does not fit.
+        """
+        if len(slots) and slots.max() >= MAX_SLOTS:
+            raise MessageError(f"slots goes up to {slots.max()}; a table has {MAX_SLOTS}")
         head, tail = _split(ids)
         order = np.argsort(head, kind="stable")
         at = np.searchsorted(self._head, head[order])
@@ -77,15 +82,16 @@ class TokenTable:
 
     @classmethod
     def load(cls, folder: Path) -> TokenTable:
-        """The table in a folder, mapped into memory. Raises MessageError for what is no table, or not in order."""
+        """The table in a folder, mapped into memory; ids are read once, to see that they are in order.
+
+        Raises MessageError for what is no table.
+        """
         columns = []
         for name, (dtype, shape) in COLUMNS.items():
             try:
-                column = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
+                column = np.lib.format.open_memmap(folder / f"{name}.npy", mode="r")
+            except Exception as error:  # a malformed header leads numpy to whatever it may be
                 raise MessageError(f"{name}.npy is no column of a token table: {type(error).__name__}") from None
-            if not isinstance(column, np.ndarray):
-                raise MessageError(f"{name}.npy is no column of a token table: {type(column).__name__}")
             if column.dtype != np.dtype(dtype) or column.ndim == 0 or column.shape[1:] != shape:
                 raise MessageError(f"{name}.npy holds {column.dtype} {column.shape}; expected {dtype} rows of {shape}")
             columns.append(column)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from protocols.base import BudgetExceeded
+from protocols.ledger import decoder
 from protocols.scan.founding_messages import Manifest
 from protocols.scan.store import Table, number_key
 
@@ -38,7 +39,7 @@ class Budgets:
         self._allowed = unfinished
         self._hours: dict[str, dict[int, _Hour]] = defaultdict(dict)
         for key, body in kept.items():
-            self._hours[key[8:].decode()][int.from_bytes(key[:8])] = msgspec.msgpack.decode(body, type=_Hour)
+            self._hours[key[8:].decode()][int.from_bytes(key[:8])] = decoder(_Hour).decode(body)
 
     def spend(self, platform: str, batch: int) -> None:
         """Count a batch of results. Raises BudgetExceeded."""

@@ -42,7 +42,7 @@ def committee():
         parameters = Parameters(**(SMALL | options))
         members = {n: Member(n, parameters, **({"clock": clock} if clock else {})) for n in NUMBERS}
         parts = {n: m.ceremony for n, m in members.items()}
-        manifests = [member.finish_ceremony(*listen(n, parts)) for n, member in members.items()]
+        manifests = {n: member.finish_ceremony(*listen(n, parts)) for n, member in members.items()}
 
         def answer(request, requester="platform"):
             return {n: members[n].evaluate(requester, request) for n in request.members}

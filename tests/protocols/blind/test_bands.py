@@ -78,6 +78,19 @@ def test_the_scale_of_margins_does_not_matter(rng, kind, scale):
     assert one == other
 
 
+def test_one_margin_far_above_the_others_changes_nothing_else(rng):
+    def chosen(margins):
+        return set(zip(*(part.tolist() for part in bands.choose(margins, 12, SMALL)), strict=True))
+
+    margins = rng.standard_normal(256)
+    margins[3] = 1e6
+    expected = chosen(margins)
+    margins[3] = 1e60
+    assert chosen(margins) == expected
+    half = margins.clip(max=60_000).astype("f2")
+    assert chosen(half) == chosen(half.astype("f8"))
+
+
 def test_flat_margins_are_taken():
     assert len(bands.choose(np.zeros(256), 12, SMALL)[0]) == 12
     assert len(bands.choose(np.full(256, np.finfo(np.float64).max), 12, SMALL)[0]) == 12

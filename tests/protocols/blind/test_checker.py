@@ -104,6 +104,8 @@ def test_a_client_that_seals_another_fingerprint_under_the_tokens_is_dropped_and
     assert rows == [0]
     assert report == MatchReport([4], [0, 1])
     assert t.match(bank) == ([0], MatchReport([4], [2, 3]))  # 0 and 1 are passed over by now
+    t.checker.update(t.seal(rng.integers(0, 256, (2, 32), dtype=np.uint8)))
+    assert t.match(bank) == ([0], MatchReport([4], []))
 
 
 def test_a_token_may_differ_from_its_fingerprint_in_one_bit_and_not_in_two(table, rng):
@@ -188,6 +190,23 @@ def test_updates_that_do_not_fit_are_refused_and_change_nothing(table, rng):
     assert len(t.checker.table) == 0
     t.checker.update(update)
     assert len(t.checker.table) == 2 * 64
+
+
+def test_an_update_that_fails_half_way_changes_nothing(table, rng, monkeypatch):
+    t = table()
+    bank = rng.integers(0, 256, (2, 32), dtype=np.uint8)
+    update = t.seal(bank)
+
+    def full(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as at_once:
+        at_once.setattr(np, "append", full)
+        with pytest.raises(MemoryError):
+            t.checker.update(update)
+    assert t.match(bank) == ([], MatchReport([], []))
+    t.checker.update(update)
+    assert t.match(bank)[0] == [0, 1]
 
 
 def test_query_holds_nothing_that_a_log_would_show(table, rng):

@@ -7,8 +7,9 @@ import pytest
 from protocols.base import IntegrityError, MessageError, ReplayError, StaleVersion
 from protocols.blind import entries
 from protocols.blind.exchange import Exchange
-from protocols.blind.messages import MatchReport, SealedEntries, Withdrawal
+from protocols.blind.messages import MatchReport, Removal, SealedEntries, Withdrawal
 from protocols.blind.parameters import Parameters
+from protocols.ledger import decode, encode
 
 PARAMETERS = Parameters(bands=32, entry_tokens=4, query_tokens=4)
 
@@ -49,7 +50,7 @@ def test_an_entry_id_that_was_used_is_refused_and_nothing_is_added(exchange, rng
 def test_an_entry_whose_rows_are_all_in_one_place_is_refused(exchange, rng):
     good = sealed(rng, "a", "b")
     twice = good.ids[:-12] + good.ids[-24:-12]
-    with pytest.raises(MessageError, match="one row id twice in one entry"):
+    with pytest.raises(MessageError, match="one row id twice in entry 1"):
         exchange.add([msgspec.structs.replace(good, ids=twice)])
     near = good.ids[:48] * 2  # two entries with the same rows are near each other, which is no fault
     assert exchange.add([msgspec.structs.replace(good, ids=near)]).first_slot == 0
@@ -70,13 +71,19 @@ def test_slots_that_never_were_are_refused(exchange, rng):
             exchange.resolve(report)
 
 
+def test_numbers_below_zero_do_not_decode():
+    for message in (MatchReport([-1], []), MatchReport([], [-1]), Removal([-1])):
+        with pytest.raises(MessageError):
+            decode(encode(message), type(message))
+
+
 def test_members_that_were_dealt_different_keys_are_noticed(committee):
     one, other = committee().manifests, committee().manifests
     exchange = Exchange(PARAMETERS)
     with pytest.raises(IntegrityError, match="do not agree"):
-        exchange.pin([*one[:2], other[2]])
+        exchange.pin(one | {3: other[3]})
     with pytest.raises(IntegrityError, match="one from each"):
-        exchange.pin(one[:2])
+        exchange.pin({1: one[1], 2: one[2]})
     exchange.pin(one)
     with pytest.raises(ReplayError, match="pinned already"):
         exchange.pin(other)

@@ -1,7 +1,5 @@
 """Members: what they refuse to evaluate, and how much they give to whom."""
 
-import math
-
 import pytest
 
 from protocols.base import BudgetExceeded, MessageError, StaleVersion
@@ -11,6 +9,7 @@ from protocols.blind.member import Budget, Member
 from protocols.blind.messages import BlindedElements
 from protocols.blind.parameters import Parameters
 
+OFF_THE_GROUP = bytes.fromhex("26948d35ca62e643e26a83177332e6b6afeb9d08e4268b650f1f5bbd8d81d371")  # RFC 9496, A.3
 GOOD = group.hash_to_group([b"x"], b"test").tobytes()
 
 
@@ -31,7 +30,7 @@ def test_an_answer_is_the_element_times_the_weighted_share(committee):
 
 @pytest.mark.parametrize(
     "elements",
-    [bytes(32), b"\xff" * 32, GOOD + bytes(32), GOOD + b"\x01" + bytes(31), GOOD[:31] + bytes([GOOD[31] | 0x80])],
+    [bytes(32), OFF_THE_GROUP, GOOD + bytes(32), GOOD + b"\x01" + bytes(31), GOOD[:31] + bytes([GOOD[31] | 0x80])],
     ids=["identity", "off the group", "identity among others", "negative", "high bit"],
 )
 def test_what_is_not_a_group_element_is_refused(committee, elements):
@@ -63,9 +62,8 @@ def test_a_budget_counts_by_requester_and_window_and_says_when_to_come_back():
     with pytest.raises(BudgetExceeded, match="a asks for 4 evaluations; 3 of 10 are left") as error:
         budget.spend("a", 4)
     assert error.value.retry_after == pytest.approx(20)
-    with pytest.raises(BudgetExceeded, match="a window has 10 in all") as never:
+    with pytest.raises(MessageError, match="a window has 10 in all"):
         budget.spend("c", 11)
-    assert never.value.retry_after == math.inf
     budget.spend("a", 3)
     now[0] += error.value.retry_after
     budget.spend("a", 10)

@@ -23,6 +23,7 @@ from protocols.blind.parameters import Parameters
         {"window": 5e-324},
         {"window": float("inf")},
         {"window": float("nan")},
+        {"window": 10**400},
         {"window": "a day"},
         {"window": None},
         {"window": True},
@@ -57,5 +58,6 @@ def test_a_budget_is_enough_for_one_fingerprint_and_requests_fit_it():
     """With proofs 129 answers: the smallest budget that a member makes as many of a window."""
     assert Parameters(budget=194).answers == 129
     assert Parameters(budget=194).rows_per_request == 1
+    assert Parameters(budget=384).rows_per_request == 1  # 256 answers: two fingerprints, but not the check with them
     assert Parameters(budget=3 * 129).rows_per_request == 2
     assert Parameters().rows_per_request == 8

@@ -5,8 +5,15 @@ import pytest
 
 from protocols import create
 from protocols.base import BudgetExceeded, InputError, IntegrityError
+from protocols.blind.checker import Checker
+from protocols.blind.client import Client
+from protocols.blind.exchange import Exchange
 from protocols.blind.group import ElementError
-from protocols.blind.messages import EvaluatedElements
+from protocols.blind.keys import NUMBERS
+from protocols.blind.member import Member
+from protocols.blind.messages import EvaluatedElements, MatchReport
+from protocols.blind.parameters import Parameters
+from protocols.ledger import role_of
 
 SMALL = {"bands": 64, "entry_tokens": 16, "query_tokens": 16}
 
@@ -124,6 +131,41 @@ def test_withdrawal_reaches_exchange_and_platform(rng):
     assert len(p._platform.table) == 16
     assert p._platform._entries.any(axis=1).tolist() == [False, True, False]
     assert [pair.case for pair in p.match(bank, margins)] == ["b"]
+
+
+def test_what_crosses_is_the_table_and_all_of_it(rng):
+    p = create("blind", **SMALL)
+    (bank, margins), _ = photos(rng, 1)
+    p.enroll(["a"], bank, margins)
+    p.match(bank, margins)
+    p.withdraw("a")
+    crossed = {(m.kind, role_of(m.sender), role_of(m.receiver)) for m in p.ledger.messages}
+    assert crossed == {(row.kind.__name__, row.sender, row.receiver) for row in p.messages}
+
+
+def test_entries_are_of_the_epoch_of_the_members_key(rng):
+    parameters = Parameters(**SMALL, proofs=False)
+    ceremonies = {number: Member(number, parameters, epoch=7) for number in NUMBERS}
+    digests = {n: m.ceremony.digest for n, m in ceremonies.items()}
+    others = {n: set(NUMBERS) - {n} for n in NUMBERS}
+    public = {n: m.ceremony.commitments({o: digests[o] for o in others[n]}) for n, m in ceremonies.items()}
+    manifests = {
+        n: m.finish_ceremony(
+            {o: public[o] for o in others[n]}, {o: ceremonies[o].ceremony.share_for(n) for o in others[n]}
+        )
+        for n, m in ceremonies.items()
+    }
+    client, platform, exchange = Client(parameters, manifests), Checker(parameters, manifests), Exchange(parameters)
+    exchange.pin(manifests)
+    hashes = rng.integers(0, 256, (1, 32), dtype=np.uint8)
+    kept, request = client.request(hashes, None)
+    answers = {n: ceremonies[n].evaluate("client", request) for n in request.members}
+    update = exchange.add([client.seal(kept, answers, ["a"])])
+    assert update.epoch == 7
+    platform.update(update)
+    query, request = platform.request(hashes, None)
+    answers = {n: ceremonies[n].evaluate("platform", request) for n in request.members}
+    assert platform.finish(query, answers) == ([0], MatchReport([0], []))
 
 
 def test_names_may_be_numpys(rng):

@@ -12,6 +12,7 @@ from protocols.blind.group import ElementError, ScalarError
 from protocols.blind.messages import EvaluatedElements
 from protocols.blind.requester import Requester
 
+OFF_THE_GROUP = bytes.fromhex("26948d35ca62e643e26a83177332e6b6afeb9d08e4268b650f1f5bbd8d81d371")  # RFC 9496, A.3
 INPUTS = [b"a", b"b", b"c", b"d"]
 
 
@@ -151,7 +152,7 @@ def test_malformed_answers_name_the_member_in_both_modes(both, kind, place):
     if kind == "identity":
         given[1] = 0
     elif kind == "off the group":
-        given[1] = 255
+        given[1] = np.frombuffer(OFF_THE_GROUP, np.uint8)
     elif kind == "high bit":
         given[1, -1] |= 0x80
     elif kind == "identity with the high bit":
@@ -191,13 +192,14 @@ def test_a_request_has_at_least_one_input_and_room_for_the_check(checked):
 def test_keys_that_the_members_do_not_all_vouch_for_are_refused(committee):
     """Whoever carries manifests could else put a key of its own in their place."""
     setup, other = committee(), committee()
-    first, second, third = (setup.manifests[0].public_shares[at : at + 32] for at in (0, 32, 64))
-    swapped = msgspec.structs.replace(setup.manifests[0], public_shares=second + first + third)
+    good = setup.manifests
+    first, second, third = (good[1].public_shares[at : at + 32] for at in (0, 32, 64))
+    swapped = msgspec.structs.replace(good[1], public_shares=second + first + third)
     for role in (Requester, Client, Checker):
-        for bad in ([*setup.manifests[:2], other.manifests[2]], setup.manifests[:2], [swapped] * 3):
+        for bad in (good | {3: other.manifests[3]}, {1: good[1], 2: good[2]}, dict.fromkeys(good, swapped)):
             with pytest.raises(IntegrityError):
                 role(setup.parameters, bad)
-        role(setup.parameters, setup.manifests)
+        role(setup.parameters, good)
 
 
 def test_nothing_secret_is_shown(checked):

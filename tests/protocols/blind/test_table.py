@@ -61,6 +61,18 @@ def test_a_mapped_table_is_mapped_and_takes_more_rows(rng, tmp_path):
         mapped.save(tmp_path / "v1")
 
 
+def header(text):
+    body = text.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body
+
+
+def test_slots_have_32_bits(rng):
+    ids, _, labels = random_rows(rng, 2)
+    TokenTable.empty().with_rows(ids, np.array([0, 2**32 - 1]), labels)
+    with pytest.raises(MessageError, match="slots goes up to 4294967296"):
+        TokenTable.empty().with_rows(ids, np.array([0, 2**32]), labels)
+
+
 def test_files_that_are_no_table_are_refused_by_name(rng, tmp_path):
     with pytest.raises(MessageError, match=r"head\.npy"):
         TokenTable.load(tmp_path / "nowhere")
@@ -73,7 +85,19 @@ def test_files_that_are_no_table_are_refused_by_name(rng, tmp_path):
     np.save(tmp_path / "v1" / "slot.npy", np.array([object()] * 100), allow_pickle=True)
     with pytest.raises(MessageError, match=r"slot\.npy"):
         TokenTable.load(tmp_path / "v1")
-    for name, data in (("slot", b""), ("head", b"\x93NUMPY"), ("head", None), ("head", np.uint64(5)), ("tail", column)):
+    for name, data in (
+        ("slot", b""),
+        ("head", b"\x93NUMPY"),
+        ("head", None),
+        ("head", np.uint64(5)),
+        ("tail", column),
+        ("head", b"PK\x03\x04garbage"),
+        ("head", header("{'descr': (")),
+        ("head", header("{1: 2, 'a': 3}")),
+        ("head", header(f"{{'descr': '<u8', 'fortran_order': False, 'shape': ({10**40},), }}")),
+        ("head", header("{'descr': '<u8', 'fortran_order': False, 'shape': (True,), }")),
+        ("head", header(f"{{'descr': '<u8', 'fortran_order': False, 'shape': ({2**63 - 1},), }}")),
+    ):
         TokenTable.empty().with_rows(*random_rows(rng, 100)).save(tmp_path / (folder := f"{name}-{rng.random()}"))
         path = tmp_path / folder / f"{name}.npy"
         if data is None:
