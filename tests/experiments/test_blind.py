@@ -1,12 +1,14 @@
 """The blinded index's numbers: margins help, small bands leak, a large bank costs nothing."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from experiments import blind, plots
+from experiments import blind, plots, results
 from experiments.__main__ import conduct
 from experiments.datasets import open_dataset
-from experiments.lab import Lab
+from experiments.lab import REPOSITORY_RESULTS, Lab
 from protocols import create
 from protocols.blind.parameters import Parameters
 
@@ -79,3 +81,43 @@ def test_inputs_that_are_equal_give_the_protocol_a_match():
 def test_figures(result):
     with plots.style():
         assert set(blind.figures(result)) == {"frontier", "distance", "accidents"}
+
+
+DOCUMENT = (Path(blind.__file__).parents[1] / "docs" / "blind.md").read_text()
+BUNDLED, OTHERS = (results.load(REPOSITORY_RESULTS / place / "blind.json") for place in ("", "held-out"))
+
+
+def documented(*cells):
+    return "| " + " | ".join(cells) + " |" in DOCUMENT
+
+
+@pytest.mark.parametrize("tokens", [64, 128, 256, 512])
+def test_the_documents_costs_are_the_recorded_ones(tokens):
+    cells = [str(tokens)]
+    for proofs in (False, True):
+        (row,) = BUNDLED.rows("cost", tokens=tokens, proofs=proofs)
+        cells += [f"{row['all_ms_smallest']:.1f}, {row['all_ms']:.1f}", f"{row['all_over_multiplications']:.2f}"]
+    assert documented(*cells, f"{row['bytes_a_query']:,}")
+
+
+@pytest.mark.parametrize("tokens", [32, 64, 128, 256, 512])
+def test_the_documents_recall_is_the_recorded_one(tokens):
+    name = "128, the default" if tokens == 128 else str(tokens)
+    known = [each.rows("frontier", band_bits=64, tokens=tokens, margins=True)[0] for each in (BUNDLED, OTHERS)]
+    (unknown,) = OTHERS.rows("frontier", band_bits=64, tokens=tokens, margins=False)
+    cells = [f"{row['recall']:.3f} ({row['recall_low']:.3f}-{row['recall_high']:.3f})" for row in known]
+    assert documented(name, *cells, f"{unknown['recall']:.3f}")
+
+
+@pytest.mark.parametrize("nearest", range(16, 64, 8))
+def test_what_the_document_says_of_guessing_is_recorded(nearest):
+    rows = OTHERS.rows("guessing", distance_from=nearest)
+    opened = [f"{row['opened']:.3f}".replace("1.000", "1").replace("0.000", "0") for row in rows]
+    assert documented(f"{nearest}-{nearest + 7}", str(rows[0]["pairs"]), *opened)
+
+
+def test_what_the_document_says_of_accidents_is_recorded():
+    for k in (16, 24, 32, 48):
+        (row,) = BUNDLED.rows("accidents", band_bits=k, queries=100_000)
+        expected = f"{row['expected']:,.0f}" if row["expected"] > 1 else f"{row['expected']:.3f}"
+        assert documented(str(k), f"{row['entries_opened']:,}", expected)
