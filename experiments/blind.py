@@ -12,29 +12,24 @@ intervals resample photos: copies of one photo are not independent.
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from experiments import edits, guessing, plots
+from experiments import blind_costs, edits, guessing, plots
 from experiments.accuracy import mean_by_photo
 from experiments.attacks.common import random_hashes
 from experiments.fingerprints import open_photo
 from experiments.lab import Lab
 from experiments.results import Findings, Result, Row
 from hashing.image import pdq_of
-from protocols import create
-from protocols.blind import bands, group
+from protocols.blind import bands
 from protocols.blind.parameters import SAFE_BAND_BITS, Parameters
-from protocols.blind.table import COLUMNS, ROW_SIZE, TokenTable
-from protocols.ledger import role_of
+from protocols.blind.table import ROW_SIZE
 
 QUESTION = "What does the blinded index find, at how many OPRF evaluations, and what does it give away?"
 NOTES = [
@@ -89,12 +84,12 @@ def run(config: Config, lab: Lab) -> Findings:
         last = [row for row in findings.tables["accidents"] if row["band_bits"] == k][-1]
         findings.headline[f"entries_opened_by_accident_k{k}"] = last["entries_opened"]
     for tokens in lab.progress(config.cost_tokens, "timing queries"):
-        findings.tables.setdefault("cost", []).extend(_costs(tokens, config))
+        findings.tables.setdefault("cost", []).extend(blind_costs.of_query(tokens, config.seed, config.repeats))
     for row in findings.tables["cost"]:
         mode = "voprf" if row["proofs"] else "oprf"
         findings.headline[f"cpu_ms_{mode}_{row['tokens']}"] = row["all_ms"]
         findings.headline[f"cpu_over_multiplications_{mode}_{row['tokens']}"] = row["all_over_multiplications"]
-    findings.tables["lookup"] = _lookups(config)
+    findings.tables["lookup"] = blind_costs.of_lookups(config.banks, config.seed, config.repeats)
     times = [row["query_ms"] for row in findings.tables["lookup"]]
     findings.headline["query_ms_largest_bank_over_smallest"] = times[-1] / times[0]
     findings.headline["table_bytes_a_token"] = ROW_SIZE
@@ -201,83 +196,6 @@ def _words(bits: NDArray[np.uint8]) -> NDArray[np.uint64]:
     body = np.packbits(bits, axis=1)
     packed[:, : body.shape[1]] = body
     return packed.view(np.uint64).ravel()
-
-
-def _costs(tokens: int, config: Config) -> list[Row]:
-    """CPU milliseconds of one query by role, with and without proofs, 2 of 3 members, and of 4 * tokens bare
-    multiplications; the three take turns.
-    """
-    rng = np.random.default_rng(config.seed)
-    protocols = {proofs: create("blind", query_tokens=tokens, proofs=proofs, threads=1) for proofs in (False, True)}
-    spent: dict[bool, list[dict[str, float]]] = {False: [], True: []}
-    bare: list[float] = []
-    elements = group.multiply_base(group.random_scalars(tokens))
-    for _ in range(config.repeats + 1):  # the first warms up
-        query, margins = rng.integers(0, 256, (1, 32), dtype=np.uint8), rng.standard_normal((1, 256))
-        bare.append(_multiplications_ms(elements))
-        for proofs, protocol in protocols.items():
-            spent[proofs].append(_cpu_ms(protocol, query, margins))
-    rows: list[Row] = []
-    for proofs, samples in spent.items():
-        row: Row = {"tokens": tokens, "proofs": proofs}
-        for role in ("platform", "member"):
-            row[f"{role}_ms"] = median(sample[role] for sample in samples[1:])
-        totals = [sum(sample.values()) for sample in samples[1:]]
-        row |= {"all_ms": median(totals), "all_ms_smallest": min(totals)}
-        row |= {"multiplications_ms": median(bare[1:]), "multiplications_ms_smallest": min(bare[1:])}
-        row |= {"all_over_multiplications": median(np.divide(totals, bare[1:]).tolist())}
-        size = sum(m.size for m in protocols[proofs].ledger.messages if m.phase == "match")
-        rows.append(row | {"bytes_a_query": size // (config.repeats + 1)})
-    return rows
-
-
-def _multiplications_ms(elements: group.Rows) -> float:
-    """Of an evaluation of each element: to blind, for either member, to unblind."""
-    scalars = [group.random_scalars(len(elements)) for _ in range(4)]
-    start = time.thread_time()
-    for each in scalars:
-        group.multiply(each, elements)
-    return 1000 * (time.thread_time() - start)
-
-
-def _cpu_ms(protocol: Any, query: NDArray[np.uint8], margins: NDArray[np.float64]) -> dict[str, float]:
-    before = dict(protocol.ledger.cpu_seconds)
-    protocol.match(query, margins)
-    spent: dict[str, float] = defaultdict(float)
-    for (role, phase), seconds in protocol.ledger.cpu_seconds.items():
-        spent[role_of(role)] += 1000 * (seconds - before.get((role, phase), 0.0))
-    return spent
-
-
-def _lookups(config: Config) -> list[Row]:
-    """A query against tables of different sizes, made up directly: sorted random ids, everything else zero."""
-    rng = np.random.default_rng(config.seed)
-    protocol: Any = create("blind", threads=1)
-    tokens = protocol.parameters.entry_tokens
-    tables = {entries: _made_up(rng, entries * tokens) for entries in config.banks}
-    samples: dict[int, list[tuple[float, float]]] = {entries: [] for entries in config.banks}
-    for _ in range(2 * config.repeats):
-        query, margins = rng.integers(0, 256, (1, 32), dtype=np.uint8), rng.standard_normal((1, 256))
-        ids = rng.integers(0, 256, (tokens, 12), dtype=np.uint8)
-        for entries, table in tables.items():
-            protocol._platform.table = table
-            start = time.perf_counter()
-            table.find(ids)
-            lookup = 1000 * (time.perf_counter() - start)
-            samples[entries].append((lookup, sum(_cpu_ms(protocol, query, margins).values())))
-    rows: list[Row] = []
-    for entries, values in samples.items():
-        row: Row = {"entries": entries, "rows": len(tables[entries]), "bytes": tables[entries].nbytes}
-        row |= {"lookup_ms": median(value[0] for value in values), "query_ms": median(value[1] for value in values)}
-        rows.append(row)
-    return rows
-
-
-def _made_up(rng: np.random.Generator, rows: int) -> TokenTable:
-    gaps = rng.integers(1, 2**64 // rows, rows, dtype=np.uint64, endpoint=True)
-    head = np.cumsum(gaps)  # ascending, and below 2^64
-    others = [np.zeros((rows, *shape), dtype) for name, (dtype, shape) in COLUMNS.items() if name != "head"]
-    return TokenTable(head, *others)
 
 
 def figures(result: Result) -> dict[str, Figure]:

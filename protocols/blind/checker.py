@@ -66,8 +66,8 @@ class Checker:
         labels = as_array(update.labels, np.uint8, (len(new) * count, entries.KEY), "labels")
         slots = np.repeat(np.arange(update.first_slot, update.first_slot + len(new)), count)
         table = self.table.with_rows(ids, slots, labels)
-        entries_, broken = np.concatenate([self._entries, new]), np.append(self._broken, np.zeros(len(new), np.bool_))
-        self._entries, self._broken, self.table = entries_, broken, table  # rows last: none may point nowhere
+        every, broken = np.concatenate([self._entries, new]), np.append(self._broken, np.zeros(len(new), np.bool_))
+        self._entries, self._broken, self.table = every, broken, table  # rows last: none may point nowhere
 
     def remove(self, removal: Removal) -> None:
         """Delete the rows of these slots, and what they opened."""
