@@ -44,7 +44,6 @@ def test_a_name_that_is_not_utf_8_stops_no_other_file():
         (Checked(2, 1, [], []), "2 checked, 0 match, 0 refused\n"),
         (
             Checked(2, 0, [], []),
-            0,
             "2 checked, 0 match, 0 refused\nthe bank is empty: there was nothing to compare with\n",
         ),
         (Checked(0, 0, [], [("a", "damaged")]), "refused  a: damaged\n0 checked, 0 match, 1 refused\n"),
