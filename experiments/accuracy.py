@@ -138,7 +138,7 @@ def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float | None, float
         return None, None
     p, n = hits / trials, trials
     centre, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = np.clip([centre - half, centre + half], 0.0, 1 + z * z / n) / (1 + z * z / n)
+    low, high = np.clip(np.array([centre - half, centre + half]) / (1 + z * z / n), 0.0, 1.0)
     return float(low), float(high)
 
 

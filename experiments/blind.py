@@ -52,7 +52,7 @@ class Config:
     edits: tuple[str, ...] = tuple(edits.EDITS)
     band_bits: tuple[int, ...] = (48, 56, 64)
     tokens: tuple[int, ...] = (32, 64, 128, 256, 512)
-    guesses: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000, 1 << 24)
+    guesses: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000, Parameters().budget)
     bootstraps: int = 1000
     accident_bits: tuple[int, ...] = (16, 24, 32, 48, 64)
     unrelated: int = 100_000

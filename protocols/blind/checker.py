@@ -49,15 +49,16 @@ class Checker:
         """manifests: by the member that sent it. Raises IntegrityError or ElementError if they are not good."""
         self._parameters = parameters
         self._requester = Requester(parameters, manifests)
-        self._epoch = self._requester.epoch
         self._entries = np.empty((0, entries.entry_size(parameters.bits)), dtype=np.uint8)
         self._broken = np.empty(0, dtype=np.bool_)  # by slot
         self.table = TokenTable.empty()
 
     def update(self, update: BankUpdate) -> None:
         """Add entries and their rows. Raises StaleVersion, MessageError."""
-        if update.epoch != self._epoch:
-            raise StaleVersion(f"the update is of epoch {update.epoch}; this platform's key is of {self._epoch}")
+        if update.epoch != self._requester.epoch:
+            raise StaleVersion(
+                f"the update is of epoch {update.epoch}; this platform's key is of {self._requester.epoch}"
+            )
         if update.first_slot != len(self._entries):
             raise MessageError(f"the update starts at slot {update.first_slot}; the next is {len(self._entries)}")
         new = as_array(update.entries, np.uint8, (-1, self._entries.shape[1]), "entries")
@@ -120,7 +121,7 @@ class Checker:
         return rows, MatchReport(matched, sorted(broken))
 
     def _open(self, slot: int, label: Rows, token: Rows, band: int, values: NDArray) -> Hashes:
-        fingerprint = entries.unseal(self._entries[slot], label, token, band, self._epoch)
+        fingerprint = entries.unseal(self._entries[slot], label, token, band, self._requester.epoch)
         agreed = np.unpackbits(fingerprint)[bands.positions(self._parameters)[band]]
         if int((agreed != values).sum()) > bands.TURNED:
             raise IntegrityError("an entry's fingerprint does not have the bits of the band that it was found by")

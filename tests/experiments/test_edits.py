@@ -1,10 +1,13 @@
 """Every edit gives a photo, the same one every time, and does what its name says."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
+from experiments import fingerprints
 from experiments.edits import EDITS, apply
 
 
@@ -42,3 +45,9 @@ def test_turns_keep_every_pixel(image):
     for name in (name for name, edit in EDITS.items() if edit.turns):
         turned = np.asarray(apply(name, image, "photo", 1)).reshape(-1, 3)
         assert np.array_equal(np.sort(turned, axis=0), np.sort(np.asarray(image).reshape(-1, 3), axis=0))
+
+
+def test_a_photo_whose_name_is_not_utf_8_is_edited_and_kept_too(image):
+    name = os.fsdecode(b"\xff.jpg")
+    assert apply("noise 10", image, name, 1) == apply("noise 10", image, name, 1)
+    assert fingerprints._key(b"", name, 1) != fingerprints._key(b"", "other.jpg", 1)

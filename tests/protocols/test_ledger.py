@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import protocols
 from protocols.ledger import Ledger, Message, MessageError, MessageKind, UndeclaredMessage, decode, encode
 
 
@@ -112,3 +114,17 @@ def test_threads_may_decode_a_kind_for_the_first_time_together(imports, use):
     script = RACE.format(imports=imports, use=use)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_nothing_decodes_structs_but_by_what_prepares_them():
+    """The race is seldom: a place that decodes by itself would crash where nobody looks."""
+    root = Path(protocols.__file__).parents[1]
+    files = [file for folder in ("protocols", "service", "hashing") for file in (root / folder).rglob("*.py")]
+    own = [
+        (file.name, line.strip())
+        for file in files
+        for line in file.read_text().splitlines()
+        if "msgpack.decode(" in line
+    ]
+    assert [name for name, line in own if "type=dict[bytes, bytes]" not in line] == []  # plain types need no preparing
+    assert len(files) > 80
